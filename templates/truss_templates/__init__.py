@@ -1,0 +1,1 @@
+"""Jinja templates: Dockerfile and scaffolds. Data only."""
