@@ -1,0 +1,310 @@
+"""All writing to the user: data to stdout, talk to stderr. Rich is imported here alone, on terminals only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from truss.errors import TrussError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import rich.text
+    from typing_extensions import Self
+
+    from truss.progress import Progress
+
+BUG_LINES = 6
+"""Lines of a traceback that are shown of an error nobody foresaw."""
+
+DEBUG_VARIABLE = "TRUSS_DEBUG"
+
+LIVE_LINES = 5
+"""Lines of what happens in the current step that a terminal shows at a time."""
+
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+LIVE_HERTZ = 10
+"""How often a terminal is redrawn; a spinner looks alive from eight on."""
+
+CONTROL = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+"""Escape sequences and control characters, tab and newline excepted."""
+
+
+def clean(line: str) -> str:
+    """Return what a line leaves on a terminal: what follows its last carriage return, no control codes."""
+    return CONTROL.sub("", line.rstrip("\r\n").rpartition("\r")[2]).expandtabs(4)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people: `0.4 s`, `75 s`, `12 min 5 s`."""
+    if seconds < 10:  # noqa: PLR2004 a tenth of a second matters below ten of them
+        return f"{seconds:.1f} s"
+    if seconds < 120:  # noqa: PLR2004 two minutes are still felt as seconds
+        return f"{seconds:.0f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def format_error(error: TrussError) -> str:
+    """Return the text of an error: the message, what shows it, what to do next."""
+    where = f"{error.step} failed: " if error.step else ""
+    lines = f"error: {where}{error.message}\n{error.details}".rstrip().splitlines()
+    if error.hint:
+        lines += ["", *f"hint: {error.hint}".splitlines()]
+    return "".join(f"{clean(line)}\n" for line in lines)
+
+
+def format_error_json(error: TrussError) -> str:
+    """Return an error as one line of JSON."""
+    fields = {
+        "message": error.message,
+        "step": error.step,
+        "details": error.details,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    return json.dumps({"error": fields}, ensure_ascii=False) + "\n"
+
+
+def as_error(exc: BaseException, environ: Mapping[str, str]) -> TrussError:
+    """Return an error nobody foresaw in the shape of those that were.
+
+    Args:
+        exc: What was raised.
+        environ: With `TRUSS_DEBUG` the whole traceback is given.
+    """
+    if isinstance(exc, TrussError):
+        return exc
+    lines = "".join(traceback.format_exception(exc)).rstrip().splitlines()
+    whole = bool(environ.get(DEBUG_VARIABLE)) or len(lines) <= BUG_LINES
+    shown = lines if whole else ["  ...", *lines[-BUG_LINES:]]
+    see_all = "" if whole else f"run it again with {DEBUG_VARIABLE}=1 for the whole traceback and "
+    return TrussError(
+        "this is a bug in truss",
+        details="\n".join(shown),
+        hint=f"{see_all}please report it with the command you ran",
+    )
+
+
+class Console:
+    """The two streams of a process and what is known of their readers.
+
+    Args:
+        stdout: For data.
+        stderr: For talk.
+        environ: `NO_COLOR` and `TERM` are honoured.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> None:
+        self._stdout = stdout
+        self._stderr = stderr
+        self._environ = environ
+
+    @classmethod
+    def of_process(cls) -> Console:
+        """Return the console of this process."""
+        return cls(sys.stdout, sys.stderr, os.environ)
+
+    @property
+    def data_on_terminal(self) -> bool:
+        """Whether a person reads stdout as it comes."""
+        return self._stdout.isatty()
+
+    def print_data(self, text: str) -> None:
+        """Write text to stdout at once; what its encoding lacks becomes an escape."""
+        encoding = self._stdout.encoding or "utf-8"
+        self.print_bytes(text.encode(encoding, "backslashreplace"))
+
+    def print_bytes(self, data: bytes) -> None:
+        """Write bytes to stdout at once."""
+        self._stdout.flush()
+        self._stdout.buffer.write(data)
+        self._stdout.buffer.flush()
+
+    def print_note(self, line: str) -> None:
+        """Write a line of talk to stderr."""
+        encoding = self._stderr.encoding or "utf-8"
+        self._stderr.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
+        self._stderr.flush()
+
+    def print_error(self, error: TrussError, *, as_json: bool = False) -> None:
+        """Write an error: to stderr for people, to stdout where JSON was asked for."""
+        if as_json:
+            self.print_data(format_error_json(error))
+        else:
+            self.print_note(format_error(error).removesuffix("\n"))
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Show a workflow's steps on stderr, live where that is a terminal."""
+        if self._stderr.isatty() and self._environ.get("TERM") != "dumb":
+            with LiveProgress(self._stderr, no_color=bool(self._environ.get("NO_COLOR"))) as live:
+                yield live
+        else:
+            yield PlainProgress(self.print_note)
+
+
+@contextmanager
+def named(step: str) -> Iterator[None]:
+    """Give the step's name to a `TrussError` that leaves the block without one."""
+    try:
+        yield
+    except TrussError as error:
+        error.step = error.step or step
+        raise
+
+
+class PlainProgress:
+    """Steps as lines, for logs and pipes.
+
+    Args:
+        write: Takes one line.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Enter a named step."""
+        self._write(f"{name} ...")
+        begin = self._clock()
+        end = "interrupted after"
+        try:
+            with named(name):
+                yield
+            end = "done in"
+        except Exception:
+            end = "failed after"
+            raise
+        finally:
+            self._write(f"{name} {end} {format_seconds(self._clock() - begin)}")
+
+    def detail(self, line: str) -> None:
+        """Write a line of what happens in the current step."""
+        if text := clean(line).rstrip():
+            self._write(f"  {text}")
+
+    def note(self, line: str) -> None:
+        """Write a line to keep."""
+        self._write(clean(line))
+
+
+@dataclass
+class _Step:
+    """A step as a terminal shows it."""
+
+    name: str
+    begin: float
+    state: str = "running"
+    seconds: float = 0.0
+
+
+class LiveProgress:
+    """Steps as a list that is redrawn in place, for terminals.
+
+    Args:
+        stderr: The terminal.
+        no_color: Whether colours are unwanted.
+    """
+
+    def __init__(self, stderr: TextIO, *, no_color: bool) -> None:
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+
+        self._console = RichConsole(
+            file=stderr, no_color=no_color, highlight=False, markup=False, emoji=False
+        )
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=LIVE_HERTZ,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._steps: list[_Step] = []
+        self._details: deque[str] = deque(maxlen=LIVE_LINES)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Draw the list a last time and give the cursor back."""
+        self._live.stop()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Enter a named step."""
+        step = _Step(name, time.monotonic())
+        self._steps.append(step)
+        state = "interrupted"
+        try:
+            with named(name):
+                yield
+            state = "done"
+        except Exception:
+            state = "failed"
+            raise
+        finally:
+            step.seconds = time.monotonic() - step.begin
+            step.state = state
+            self._details.clear()
+            self._live.refresh()
+
+    def detail(self, line: str) -> None:
+        """Show a line of what happens in the current step, for as long as there is room."""
+        if text := clean(line).rstrip():
+            self._details.append(text)
+
+    def note(self, line: str) -> None:
+        """Write a line above the list, where it stays."""
+        self._console.print(clean(line), soft_wrap=True)
+
+    def _render(self) -> rich.text.Text:
+        """Return the list as it is now."""
+        from rich.text import Text
+
+        text = Text(no_wrap=True, overflow="ellipsis")
+        width = max((len(step.name) for step in self._steps), default=0)
+        for step in self._steps:
+            text.append_text(self._format_step(step, width))
+        for line in list(self._details):
+            text.append(f"    {line}\n", style="dim")
+        text.right_crop(1)
+        return text
+
+    def _format_step(self, step: _Step, width: int) -> rich.text.Text:
+        """Return the line of one step."""
+        from rich.text import Text
+
+        frames, done, failed = (
+            ("-\\|/", "+", "x") if self._console.options.ascii_only else (SPINNER, "✓", "✗")
+        )
+        now = time.monotonic()
+        marks = {
+            "running": (frames[int(now * LIVE_HERTZ) % len(frames)], "cyan"),
+            "done": (done, "green"),
+        }
+        mark, colour = marks.get(step.state, (failed, "red"))
+        seconds = now - step.begin if step.state == "running" else step.seconds
+        line = Text()
+        line.append(f"{mark} ", style=colour)
+        line.append(f"{step.name:<{width}}  ")
+        line.append(format_seconds(seconds), style="dim")
+        ending = f" ({step.state})" if step.state in {"failed", "interrupted"} else ""
+        line.append(f"{ending}\n")
+        return line
