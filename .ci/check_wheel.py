@@ -26,8 +26,17 @@ def main(wheel: Path) -> int:
         sys.stderr.write(f"{wheel.name} lacks:\n" + "".join(f"  {name}\n" for name in sorted(missing)))
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        uv_run = [Path(sys.executable).parent / "uv", "run", "--quiet", "--isolated", "--no-project"]
-        scaffold = [*uv_run, "--python", sys.executable, "--with", wheel.resolve(), "truss", "init", "probe"]
+        uv_run = [str(Path(sys.executable).parent / "uv"), "run", "--quiet", "--isolated", "--no-project"]
+        scaffold = [
+            *uv_run,
+            "--python",
+            sys.executable,
+            "--with",
+            str(wheel.resolve()),
+            "truss",
+            "init",
+            "probe",
+        ]
         return subprocess.run(scaffold, cwd=folder, check=False, timeout=START_LIMIT_SECONDS).returncode
 
 
