@@ -1,0 +1,85 @@
+"""The Docker engine of the tests: what they made on it is found by label and removed, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.utils import kwargs_from_env
+
+MODEL_LABEL = "truss.model"
+PARENT_LABEL = "truss.parent"
+CONNECT_LIMIT_SECONDS = 5
+CALL_LIMIT_SECONDS = 60
+
+
+def connect_engine() -> docker.APIClient:
+    """Return a client of the engine that answers.
+
+    Raises:
+        DockerException: None does.
+    """
+    docker.APIClient(**kwargs_from_env(), version="auto", timeout=CONNECT_LIMIT_SECONDS).close()
+    return docker.APIClient(**kwargs_from_env(), version="auto", timeout=CALL_LIMIT_SECONDS)
+
+
+class EngineCleaner:
+    """An engine, and the removal of what the tests of one session made on it.
+
+    Images that many models share (those with the server in them) stay until the session ends, so that
+    it makes them once; the ones that were there before it stay for good.
+
+    Attributes:
+        client: Of the engine.
+    """
+
+    def __init__(self, client: docker.APIClient) -> None:
+        self.client = client
+        self._before = self._shared_tags()
+
+    def unused_model_name(self) -> str:
+        """Return a name for a model that nobody has on this engine."""
+        return f"test-{uuid.uuid4().hex[:8]}"
+
+    def containers(self, model: str) -> list[str]:
+        """Return the ids of a model's containers, ended ones included."""
+        found = self.client.containers(all=True, filters={"label": f"{MODEL_LABEL}={model}"})
+        return [container["Id"] for container in found]
+
+    def tags(self, model: str) -> list[str]:
+        """Return the tags of a model's images."""
+        found = self.client.images(filters={"label": f"{MODEL_LABEL}={model}"})
+        return sorted(tag for image in found for tag in image["RepoTags"] or ())
+
+    def remove_model(self, model: str) -> None:
+        """Remove a model's containers and images, and the environments its images were made from."""
+        for container in self.containers(model):
+            with contextlib.suppress(NotFound):
+                self.client.remove_container(container, force=True, v=True)
+        parents = set()
+        for image in self.client.images(filters={"label": f"{MODEL_LABEL}={model}"}):
+            parents.add(image["Labels"].get(PARENT_LABEL, ""))
+            for tag in image["RepoTags"] or [image["Id"]]:
+                self._remove_image(tag)
+        for parent in sorted(parents):
+            if parent.startswith("truss-environment:"):
+                self._remove_image(parent)
+
+    def finish(self) -> None:
+        """Remove what the session's tests shared."""
+        for tag in self._shared_tags() - self._before:
+            self._remove_image(tag)
+        self.client.close()
+
+    def _shared_tags(self) -> set[str]:
+        """Return the tags of the images of truss that belong to no model."""
+        found = self.client.images(filters={"label": PARENT_LABEL})
+        unowned = (image for image in found if MODEL_LABEL not in image["Labels"])
+        return {tag for image in unowned for tag in image["RepoTags"] or ()}
+
+    def _remove_image(self, name: str) -> None:
+        """Remove a tag, and the image where it was its last; leave it where something still needs it."""
+        with contextlib.suppress(APIError):
+            self.client.remove_image(name)
