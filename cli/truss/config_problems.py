@@ -1,0 +1,100 @@
+"""What each problem in config.yaml is called, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, cast
+
+from pydantic import BaseModel
+
+from truss.errors import PackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+    from truss.config import Section
+    from truss.yaml_source import Location, YamlSource
+
+_WRONG_KIND = {
+    "bool_type": ("must be true or false", ""),
+    "dict_type": ("must be `key: value` lines", ""),
+    "finite_number": ("must be a number", ""),
+    "float_type": ("must be a number", ""),
+    "int_type": ("must be a whole number", ""),
+    "model_type": ("must be `key: value` lines", ""),
+    "tuple_type": ("must be a list", "Write each item on a line of its own, after `- `."),
+}
+
+
+def explain(source: YamlSource, errors: list[ErrorDetails], schema: type[Section]) -> PackageError:
+    """Return one error that lists all problems in the order of the file, with places and what to do."""
+    found = []
+    for error in errors:
+        problem, advice = _teach(error, schema)
+        at_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+        mark = source.find(error["loc"], key=at_key)
+        found.append((mark.line, mark.column, source.describe(mark, problem, advice)))
+    count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+    return PackageError(
+        f"{source.path} has {count}.", details="\n\n".join(text for *_, text in sorted(found))
+    )
+
+
+def _teach(error: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
+    """Return what is wrong and what to do."""
+    name = _dotted(error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return _unknown(error["loc"], schema)
+    if kind == "truss":
+        return f"{name}: {error['ctx']['problem']}", error["ctx"]["advice"]
+    if kind == "string_type":
+        quotable = isinstance(error["input"], (bool, int, float))
+        return f"{name}: must be text", f'Put it in quotes: "{error["input"]}".' if quotable else ""
+    if kind in _WRONG_KIND:
+        problem, advice = _WRONG_KIND[kind]
+        return f"{name}: {problem}", advice
+    return f"{name}: {error['msg'].replace('Input should be', 'must be')}", ""
+
+
+def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
+    above, key = location[:-1], str(location[-1])
+    section = schema
+    for part in above:
+        section = _inner(section)[str(part)]
+    if key in section.later:
+        return f"{_dotted(location)}: known to Truss, but not supported by this version", "Remove it."
+    return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
+
+
+def _meant(above: Location, key: str, section: type[Section], schema: type[Section]) -> str:
+    close = difflib.get_close_matches(key, section.model_fields, n=1, cutoff=0.7)
+    if close:
+        return f"Did you mean `{_dotted((*above, close[0]))}`?"
+    elsewhere = next((path for path in _paths(schema) if path[-1] == key), ())
+    if elsewhere:
+        return f"Did you mean `{_dotted(elsewhere)}`?"
+    if above:
+        return f"`{_dotted(above)}` takes {', '.join(section.model_fields)}."
+    return "Correct its name, or remove it."
+
+
+def _inner(section: type[Section]) -> dict[str, type[Section]]:
+    return {
+        name: cast("type[Section]", field.annotation)
+        for name, field in section.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _paths(section: type[Section], above: Location = ()) -> Iterator[Location]:
+    for name in section.model_fields:
+        yield (*above, name)
+    for name, inner in _inner(section).items():
+        yield from _paths(inner, (*above, name))
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location if part != "[key]")

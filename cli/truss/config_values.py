@@ -1,0 +1,134 @@
+"""What a single value of config.yaml must be."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from truss_server.protocol import MANIFEST
+
+CONFIG = "config.yaml"
+
+NAME_LENGTH = 63
+"""What fits into a label of DNS, and so into whatever the name of a model ends up in."""
+
+Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
+
+
+def problem(text: str, advice: str = "") -> PydanticCustomError:
+    """Return the error of a value: what is wrong with it, and what to do."""
+    return PydanticCustomError("truss", "{problem}", {"problem": text, "advice": advice})
+
+
+def slug(name: str) -> str:
+    """Return a name as lower case letters and digits, single `.`, `_`, `-` between; empty if none is left."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    joined = re.sub(r"[^a-z0-9]+", lambda gap: gap[0] if gap[0] in {".", "_", "-"} else "-", plain)
+    return joined.strip("._-")[:NAME_LENGTH].rstrip("._-")
+
+
+def _line(value: str) -> str:
+    if not value.strip():
+        raise problem("must not be empty")
+    if not value.isprintable():
+        raise problem("must be one line of printable characters")
+    return value.strip()
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(_line(value))
+    advice = f"Write a path like `model`, relative to the folder of {CONFIG}."
+    if path.is_absolute() or value.startswith("~") or "\\" in value:
+        raise problem("must be relative, with `/` between folders", advice)
+    if ".." in path.parts or not path.parts:
+        raise problem("must lie inside the package, in a place of its own", advice)
+    if path.parts[0] in {MANIFEST, CONFIG}:
+        raise problem(f"`{path.parts[0]}` has a meaning of its own", advice)
+    return str(path)
+
+
+def _python_version(value: object) -> str:
+    match = re.fullmatch(r"(?:py)?3\.?(\d{1,2})", str(value).strip())
+    version = f"py3{match[1]}" if match else ""
+    if version not in get_args(Minor):
+        raise problem(
+            f"`{value}` is no version of Python for models", "Take one of 3.9 to 3.14, such as py311."
+        )
+    return version
+
+
+def _text_of(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return str(value)
+    if value is None:
+        raise problem("has no value", 'Write `""` for an empty one.')
+    return value
+
+
+def _variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise problem("is no name of a variable", "Take letters, digits and `_`.")
+    return name
+
+
+def _variable_value(value: str) -> str:
+    if "\0" in value:
+        raise problem("must not hold a null character")
+    return value
+
+
+def _cpu(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?|\d+m", value):
+        raise problem(f"`{value}` is no number of cores", "Write `4`, `0.5` or `500m`.")
+    return value
+
+
+def _memory(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", value):
+        raise problem(f"`{value}` is no amount of memory", "Write a number and a unit: `16Gi`, `512Mi`.")
+    return value
+
+
+def _accelerator(value: str) -> str:
+    if not re.fullmatch(r"\w+(:[1-9]\d*)?", value, re.ASCII):
+        raise problem(f"`{value}` is no accelerator", "Write its type, and how many: `L4`, `A100:2`.")
+    return value
+
+
+def _class_name(value: str) -> str:
+    if not value.isidentifier():
+        raise problem(f"`{value}` is no name of a class")
+    return value
+
+
+def _python_file(value: str) -> str:
+    if not value.endswith(".py"):
+        raise problem("must be a Python file", "Write a name like `model.py`.")
+    return value
+
+
+def _model_name(value: str) -> str:
+    if not slug(value):
+        raise problem("needs a letter from a to z or a digit", "URLs and images are named after it.")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
+Inside = Annotated[str, AfterValidator(_inside)]
+PythonFile = Annotated[Inside, AfterValidator(_python_file)]
+PythonVersion = Annotated[Minor, BeforeValidator(_python_version)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+ClassName = Annotated[str, AfterValidator(_class_name)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+VariableValue = Annotated[str, BeforeValidator(_text_of), AfterValidator(_variable_value)]
+Cpu = Annotated[str, BeforeValidator(_text_of), AfterValidator(_cpu)]
+Memory = Annotated[str, AfterValidator(_memory)]
+Accelerator = Annotated[str, AfterValidator(_accelerator)]

@@ -1,0 +1,313 @@
+"""config.yaml: what it accepts, and what each mistake in it is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truss.config import TrussConfig, load_config
+from truss.config_values import NAME_LENGTH, slug
+from truss.errors import PackageError
+from truss_server.protocol import DEFAULT_CONCURRENCY
+
+FALCON = """\
+model_name: falcon-streaming
+requirements:
+  - torch==2.0.1
+  - transformers==4.31.0
+resources:
+  cpu: "4"
+  memory: 16Gi
+  use_gpu: true
+  accelerator: L4
+"""
+"""The specification's file, shortened by six requirements."""
+
+HERE = Path()
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, so that messages name `config.yaml` only."""
+    folder = tmp_path / "Falcon 7B"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def load(text: str) -> TrussConfig:
+    """Load a configuration with this text."""
+    Path("config.yaml").write_text(text)
+    return load_config(HERE)
+
+
+def refused(text: str) -> PackageError:
+    """Load a configuration that is wrong and return the error."""
+    with pytest.raises(PackageError) as caught:
+        load(text)
+    return caught.value
+
+
+def test_the_specifications_file() -> None:
+    """The file of the specification loads as it is."""
+    config = load(FALCON)
+
+    assert config.model_slug(HERE) == "falcon-streaming"
+    assert config.requirements == ("torch==2.0.1", "transformers==4.31.0")
+    assert config.resources.model_dump() == {
+        "cpu": "4",
+        "memory": "16Gi",
+        "use_gpu": True,
+        "accelerator": "L4",
+    }
+
+
+def test_defaults() -> None:
+    """An empty file is a whole configuration, and the manifest's copy has every default filled in."""
+    config = load("")
+
+    assert config.asked_python is None
+    assert config.model_file.as_posix() == "model/model.py"
+    assert config.filled() == {
+        "model_name": None,
+        "description": None,
+        "model_metadata": {},
+        "python_version": "py311",
+        "requirements": [],
+        "requirements_file": None,
+        "system_packages": [],
+        "environment_variables": {},
+        "data_dir": "data",
+        "bundled_packages_dir": "packages",
+        "model_module_dir": "model",
+        "model_class_filename": "model.py",
+        "model_class_name": "Model",
+        "base_image": {"image": None},
+        "resources": {"cpu": "1", "memory": "2Gi", "use_gpu": False, "accelerator": None},
+        "runtime": {
+            "predict_concurrency": DEFAULT_CONCURRENCY,
+            "streaming_read_timeout": 60.0,
+            "drain_timeout": 30.0,
+        },
+    }
+
+
+def test_keys_without_value() -> None:
+    """A key without a value is as if it were not there, at every level."""
+    text = "requirements:\nenvironment_variables:\nruntime:\nresources: {accelerator: null, cpu: null}\n"
+
+    assert load(text) == load("")
+
+
+def test_keys_of_truss_that_ask_for_nothing() -> None:
+    """A key of Truss that is switched off or empty asks for nothing that is missing here."""
+    text = "secrets: {}\nexternal_package_dirs: []\nlive_reload: false\nruntime: {health_checks: {}}\n"
+
+    assert load(text) == load("")
+
+
+@pytest.mark.parametrize("written", ["py310", '"3.10"', "3.10", "310", "py3.10"])
+def test_python_version(written: str) -> None:
+    """Every usual way to write a version is the same version: `3.10` is not `3.1`."""
+    config = load(f"python_version: {written}\n")
+
+    assert config.python_version == "py310"
+    assert config.asked_python == "py310"
+
+
+@pytest.mark.parametrize("written", ["3.8", "3.15", "2.7", "3.11.4", "latest", "[3.11]"])
+def test_python_version_not_offered(written: str) -> None:
+    """A version no model can have is refused with those that can be."""
+    assert "Take one of 3.9 to 3.14, such as py311." in refused(f"python_version: {written}\n").details
+
+
+def test_environment_variables() -> None:
+    """A variable's value is the text that was written, whatever YAML would make of it."""
+    text = (
+        "environment_variables: {A: true, B: 1.10, C: 0777, D: yes, E: 'x y', F: '', G: 2024-01-31, ON: 1}\n"
+    )
+
+    assert load(text).environment_variables == {
+        "A": "true",
+        "B": "1.10",
+        "C": "0777",
+        "D": "yes",
+        "E": "x y",
+        "F": "",
+        "G": "2024-01-31",
+        "ON": "1",
+    }
+
+
+def test_values_that_are_no_text() -> None:
+    """A configuration made from Python values stringifies variables as YAML writes them."""
+    config = TrussConfig(environment_variables={"A": True, "B": 1})  # type: ignore[dict-item]
+
+    assert config.environment_variables == {"A": "true", "B": "1"}
+
+
+@pytest.mark.parametrize(("written", "cores"), [("4", "4"), ('"4"', "4"), ("0.5", "0.5"), ("500m", "500m")])
+def test_cpu(written: str, cores: str) -> None:
+    """Cores are a number or text."""
+    assert load(f"resources: {{cpu: {written}}}\n").resources.cpu == cores
+
+
+def test_runtime() -> None:
+    """What the author sets for the server reaches the manifest."""
+    config = load("runtime: {predict_concurrency: 1, streaming_read_timeout: 0.5, drain_timeout: 0}\n")
+
+    assert config.filled()["runtime"] == {
+        "predict_concurrency": 1,
+        "streaming_read_timeout": 0.5,
+        "drain_timeout": 0.0,
+    }
+
+
+def test_all_problems_at_once() -> None:
+    """Every problem is listed in the order of the file: its place, its line, and what to do."""
+    error = refused(
+        "requiremnts:\n  - torch\nruntime:\n  predict_concurrency: 0\n"
+        "model_name: 7\nsecrets: {hf_token: null}\n"
+    )
+
+    assert error.exit_code == 3
+    assert error.message == "config.yaml has 4 problems."
+    assert error.details == (
+        "config.yaml:1:1: unknown key `requiremnts`\n"
+        "  1 | requiremnts:\n"
+        "    | ^\n"
+        "  Did you mean `requirements`?\n"
+        "\n"
+        "config.yaml:4:24: runtime.predict_concurrency: must be greater than or equal to 1\n"
+        "  4 |   predict_concurrency: 0\n"
+        "    |                        ^\n"
+        "\n"
+        "config.yaml:5:13: model_name: must be text\n"
+        "  5 | model_name: 7\n"
+        "    |             ^\n"
+        '  Put it in quotes: "7".\n'
+        "\n"
+        "config.yaml:6:1: secrets: known to Truss, but not supported by this version\n"
+        "  6 | secrets: {hf_token: null}\n"
+        "    | ^\n"
+        "  Remove it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("predict_concurrency: 2", "1:1", ["unknown key", "Did you mean `runtime.predict_concurrency`?"]),
+        ("resources: {gpu: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
+        ("whatever: 1", "1:1", ["unknown key `whatever`", "Correct its name, or remove it."]),
+        (
+            "runtime: {transport: {kind: grpc}}",
+            "1:11",
+            ["runtime.transport: known to Truss, but not supported"],
+        ),
+        ("base_image: {docker_auth: {a: b}}", "1:14", ["base_image.docker_auth: known to Truss"]),
+        ("requirements: torch", "1:15", ["must be a list", "after `- `"]),
+        ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),
+        ('requirements: ["a\\nb"]', "1:16", ["one line of printable"]),
+        ("requirements: [' ']", "1:16", ["must not be empty"]),
+        (
+            "requirements_file: uv.lock",
+            "1:20",
+            ["known to Truss, but not supported", "pip requirements file"],
+        ),
+        ("requirements_file: a/pyproject.toml", "1:20", ["known to Truss, but not supported"]),
+        ("requirements: [a]\nrequirements_file: r.txt", "2:20", ["there is `requirements` too"]),
+        ("system_packages: {a: 1}", "1:18", ["must be a list"]),
+        ("environment_variables: {A: }", "1:27", ["environment_variables.A: has no value", '`""`']),
+        ("environment_variables: {A: [1]}", "1:28", ["environment_variables.A: must be text"]),
+        ("environment_variables: {A=B: 1}", "1:25", ["is no name of a variable"]),
+        ('environment_variables: {A: "x\\0"}', "1:28", ["null character"]),
+        ("environment_variables: [A]", "1:24", ["must be `key: value` lines"]),
+        ("model_metadata: 3", "1:17", ["must be `key: value` lines"]),
+        ("resources: L4", "1:12", ["must be `key: value` lines"]),
+        ("resources: {use_gpu: 1}", "1:22", ["must be true or false"]),
+        ("resources: {cpu: many}", "1:18", ["`many` is no number of cores"]),
+        ("resources: {memory: 2Gb}", "1:21", ["`2Gb` is no amount of memory"]),
+        ("resources: {accelerator: 'L4:2:3'}", "1:26", ["is no accelerator"]),
+        ("runtime: {predict_concurrency: 1.5}", "1:32", ["must be a whole number"]),
+        ("runtime: {predict_concurrency: true}", "1:32", ["must be a whole number"]),
+        ("runtime: {streaming_read_timeout: 0}", "1:35", ["must be greater than 0"]),
+        ("runtime: {streaming_read_timeout: .inf}", "1:35", ["must be a number"]),
+        ("runtime: {drain_timeout: 30s}", "1:26", ["must be a number"]),
+        ("model_name: 鷹", "1:13", ["needs a letter from a to z or a digit"]),
+        ("model_class_name: My Model", "1:19", ["`My Model` is no name of a class"]),
+        ("model_class_filename: model.txt", "1:23", ["must be a Python file"]),
+    ],
+)
+def test_problems(text: str, place: str, words: list[str]) -> None:
+    """Each mistake is told at its place and in words of its own."""
+    error = refused(text)
+
+    assert error.message == "config.yaml has a problem."
+    assert error.details.startswith(f"config.yaml:{place}: ")
+    assert [word for word in words if word not in error.details] == []
+
+
+@pytest.mark.parametrize("key", ["data_dir", "bundled_packages_dir", "model_module_dir", "requirements_file"])
+@pytest.mark.parametrize(
+    "path", ["/etc", "..", "../x", "a/../../b", ".", "~/m", "a\\b", "config.yaml", "release.json/x"]
+)
+def test_folders_stay_inside(key: str, path: str) -> None:
+    """A folder or file of the package is relative, inside it, and nobody else's."""
+    assert "Write a path like `model`" in refused(f"{key}: {path}\n").details
+
+
+def test_folders_are_normalised() -> None:
+    """`./weights/` is `weights`."""
+    assert load("data_dir: ./weights/\n").data_dir == "weights"
+
+
+def test_frozen() -> None:
+    """A loaded configuration does not change."""
+    config = load("")
+
+    with pytest.raises(ValueError, match="frozen"):
+        config.model_name = "other"
+
+
+def test_name_of_the_folder() -> None:
+    """Without `model_name` the model is named after the folder."""
+    assert load("").model_slug(HERE) == "falcon-7b"
+
+
+def test_folder_without_a_name() -> None:
+    """A folder whose name leaves nothing for a URL says what to write."""
+    folder = Path("鷹")
+    folder.mkdir()
+
+    with pytest.raises(PackageError) as caught:
+        load("").model_slug(folder)
+
+    assert caught.value.hint == "Write `model_name: my-model` into config.yaml."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Falcon 7B/instruct", "falcon-7b-instruct"),
+        ("llama_3.1-8b", "llama_3.1-8b"),
+        ("--Été!--", "ete"),
+        ("a..b._c", "a-b-c"),
+        ("x" * 100, "x" * NAME_LENGTH),
+    ],
+)
+def test_slug(name: str, expected: str) -> None:
+    """A name stays as near to what was written as URLs, images and folders allow."""
+    assert slug(name) == expected
+
+
+@given(st.text())
+def test_every_slug_is_a_name(name: str) -> None:
+    """Whatever the name, its slug is empty or a valid component of an image's name, and its own slug."""
+    made = slug(name)
+
+    assert slug(made) == made
+    assert re.fullmatch(r"|[a-z0-9]+([._-][a-z0-9]+)*", made)
