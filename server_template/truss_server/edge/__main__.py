@@ -1,0 +1,98 @@
+"""Start the edge: `python -m truss_server.edge --release DIR --python PYTHON ...`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from truss_server.edge.calls import ModelRoutes
+from truss_server.edge.logs import LibraryHandler, Log
+from truss_server.edge.settings import Settings, read_settings
+from truss_server.edge.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handling, which ends the process by the signal instead of with an exit code."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `serve`."""
+        yield
+
+
+async def serve(settings: Settings, log: Log) -> int:
+    """Serve a release until a signal or the loss of its worker; return the exit code."""
+    supervisor = Supervisor(settings, log)
+    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
+    supervising = asyncio.create_task(supervisor.run())
+    await asyncio.sleep(0)
+    from truss_server.edge.app import Application
+
+    config = uvicorn.Config(
+        Application(settings, supervisor, ModelRoutes(settings, supervisor, log)),
+        http="httptools",
+        loop="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+    )
+    server = Server(config)
+    _install_signals(server, supervisor)
+    serving = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
+    done, _ = await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if supervising in done:  # the model is lost; tell those who still wait, and go
+        server.should_exit = True
+        await serving
+        return supervising.result()
+    await supervisor.stop()
+    await supervising
+    return 0
+
+
+def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
+    """First SIGTERM or SIGINT: drain. Second: go at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if server.should_exit:
+            server.force_exit = True
+            supervisor.kill()
+        server.should_exit = True
+        supervisor.status = "stopping"
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return the listening socket, inherited or new."""
+    if settings.fd is not None:
+        return socket.socket(fileno=settings.fd)
+    return socket.create_server((settings.host, settings.port), backlog=2048)
+
+
+def main() -> int:
+    """Run the edge; return its exit code."""
+    settings = read_settings()
+    log = Log()
+    logging.basicConfig(handlers=[LibraryHandler(log)], level=logging.WARNING, force=True)
+    try:
+        return uvloop.run(serve(settings, log))
+    finally:
+        log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""JSON log lines on stdout, written by a thread so that no request waits for whoever reads them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINE = 64 * 1024
+"""Characters of one message that are kept."""
+
+
+class Log:
+    """Writes one JSON object a line: asctime, levelname, message, source, and what else is given.
+
+    Args:
+        stream: Where lines go.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, stream: BinaryIO | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._stream = stream or sys.stdout.buffer
+        self._clock = clock
+        self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, level: str, message: str, *, source: str = "edge", **fields: Any) -> None:
+        """Log one event.
+
+        Args:
+            level: DEBUG, INFO, WARNING or ERROR.
+            message: What happened.
+            source: edge, worker or model.
+            fields: request_id, exc_info (a traceback as text) and the like; values JSON has a form for.
+        """
+        record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
+        self._records.put(record)
+
+    def close(self) -> None:
+        """Write what is left, waiting at most two seconds for a reader that does not read."""
+        self._records.put(None)
+        self._thread.join(2.0)
+
+    def _write(self) -> None:
+        while (record := self._records.get()) is not None:
+            try:
+                self._stream.write(format_record(record))
+                if self._records.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):
+                continue  # nobody reads the log any more; serving goes on
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+def format_record(record: dict[str, Any]) -> bytes:
+    """Return the line of one record; `time` becomes `asctime` in local time with milliseconds."""
+    seconds = record.pop("time")
+    millis = int(seconds * 1000) % 1000
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    message = record["message"]
+    if len(message) > LINE:
+        record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
+    return orjson.dumps({"asctime": f"{stamp},{millis:03d}", **record}, default=str) + b"\n"
+
+
+class LibraryHandler(logging.Handler):
+    """Brings what libraries of the edge (uvicorn, asyncio) log into the same lines."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a library's record; an aborted transfer is our doing and was logged where it was decided."""
+        if record.exc_info and isinstance(record.exc_info[1], AbortedTransferError):
+            return
+        fields = {"exc_info": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        self._log.write(record.levelname, record.getMessage(), **fields)
+
+
+class AbortedTransferError(Exception):
+    """Raised out of the ASGI application to have the server cut a connection without a clean end of its body."""

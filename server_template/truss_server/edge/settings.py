@@ -1,0 +1,86 @@
+"""What the edge is started with: its command line and the manifest of the release."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truss_server.protocol import DEFAULT_CONCURRENCY, MANIFEST, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEVELOPMENT = "development"
+"""The environment whose answers show the model's tracebacks."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the edge needs to know before it starts.
+
+    Attributes:
+        root: Folder of the release.
+        manifest: Of the release.
+        python: Interpreter of the model's environment.
+        environment: Name of the environment the deployment belongs to.
+        host: Address to bind, where no socket is inherited.
+        port: Port to bind, likewise.
+        fd: Inherited listening socket, or None.
+        concurrency: Calls of the model that run at once.
+        queue: Calls that may wait for their turn; more are answered 429.
+        read_timeout: Seconds a stream may be silent before it is given up.
+        drain_timeout: Seconds running calls are given to finish after SIGTERM.
+        body_limit: Bytes of a request body; more are answered 413.
+    """
+
+    root: Path
+    manifest: Manifest
+    python: str
+    environment: str
+    host: str
+    port: int
+    fd: int | None
+    concurrency: int
+    read_timeout: float
+    drain_timeout: float
+    queue: int = 1024
+    body_limit: int = 256 * 1024 * 1024
+
+    @property
+    def development(self) -> bool:
+        """Whether answers may show the model's tracebacks."""
+        return self.environment == DEVELOPMENT
+
+
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Parse the command line and read the manifest it points to.
+
+    Raises:
+        OSError: There is no manifest.
+        ValueError: The manifest is none.
+    """
+    parser = argparse.ArgumentParser(prog="truss_server.edge", description="Serve a release of a model over HTTP.")
+    parser.add_argument("--release", type=Path, required=True, help=f"folder with {MANIFEST}")
+    parser.add_argument("--python", required=True, help="interpreter of the model's environment")
+    parser.add_argument("--environment", default="production", help="environment of the deployment")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
+    args = parser.parse_args(arguments)
+    root = args.release.resolve()
+    manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+    runtime: dict[str, Any] = manifest.config.get("runtime") or {}
+    return Settings(
+        root=root,
+        manifest=manifest,
+        python=args.python,
+        environment=args.environment,
+        host=args.host,
+        port=args.port,
+        fd=args.fd,
+        concurrency=int(runtime.get("predict_concurrency") or DEFAULT_CONCURRENCY),
+        read_timeout=float(runtime.get("streaming_read_timeout") or 60),
+        drain_timeout=float(runtime.get("drain_timeout") or 30),
+    )

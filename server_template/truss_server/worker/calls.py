@@ -1,0 +1,177 @@
+"""One call of the model as the worker sees it: its answer, its credit, its cancellation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from truss_server import wire
+
+if TYPE_CHECKING:
+    from truss_server.worker.body import Body
+    from truss_server.worker.channel import Channel
+
+_ALONE = 0.0005
+"""Seconds: a chunk that follows the last write by more leaves at once; a faster one joins the next write."""
+
+
+class ClientLeftError(Exception):
+    """The client left; nobody waits for this answer."""
+
+
+def _nothing() -> None:
+    """What happens on an event nobody waits for."""
+
+
+class Call:
+    """One call: what the edge asked for, and the stream that answers it.
+
+    `begin`, `offer`, `write`, `finish` and `fail` belong to whoever produces the answer, one thread at a time;
+    `grant` and `cancel` to the thread that reads the socket.
+
+    Args:
+        channel: Where the answer goes.
+        stream: Number of the stream.
+        head: Payload of the CALL frame, unpacked.
+        ended: Called with the number of the stream when its answer has ended.
+
+    Attributes:
+        method: Name of the model's method.
+        framing: How objects of a stream become bytes: lines, openai or anthropic.
+        request: The HTTP request's scope, where the method asked for it.
+        body: The raw request body and the disconnect, where the method asked for the request.
+        whole_body: The raw body where it was needed for the inputs as well.
+        inputs: The parsed request body, where the method asked for it.
+        cancelled: Whether the client left.
+        on_cancel: Called by the reader when the client leaves.
+        on_credit: Called by the reader when there is room again.
+    """
+
+    def __init__(
+        self, channel: Channel, stream: int, head: dict[str, Any], ended: Callable[[int], None]
+    ) -> None:
+        self.stream = stream
+        self.method: str = head["method"]
+        self.framing: str = head["framing"]
+        self.request: dict[str, Any] | None = head["request"]
+        self.body: Body | None = None
+        self.whole_body: bytes | None = None
+        self.inputs: Any = None
+        self.cancelled = False
+        self.on_cancel: Callable[[], None] = _nothing
+        self.on_credit: Callable[[], None] = _nothing
+        self._channel = channel
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._head = b""
+        self._pending: list[bytes] = []
+        self._flush_asked = False
+        self._written_at = 0.0
+        # Two counters, each written by one thread only: no lock is needed to compare them.
+        self._sent = 0
+        self._granted = wire.WINDOW
+        self._room = threading.Event()
+
+    def begin(self, kind: str, content_type: str = "") -> None:
+        """Decide how the answer begins; it leaves with the first bytes, so that an error may still come instead.
+
+        Args:
+            kind: `value` (one marshalled value follows) or `stream` (bytes follow).
+            content_type: Of a stream.
+        """
+        self._head = wire.encode(
+            wire.HEAD, self.stream, wire.pack({"kind": kind, "content_type": content_type})
+        )
+
+    def offer(self, piece: bytes) -> bool:
+        """Send a piece of at most PIECE bytes, now or joined with its neighbours.
+
+        Returns:
+            Whether there was room for it. What is offered after the client left is dropped.
+        """
+        if self.cancelled:
+            return True
+        size = len(piece)
+        if self._granted - self._sent < size:
+            return False
+        self._sent += size
+        with self._lock:
+            self._pending.append(piece)
+            if time.monotonic() - self._written_at > _ALONE:
+                self._write_pending()
+            elif not self._flush_asked:
+                self._flush_asked = True
+                self._channel.flush_soon(self.flush)
+        return True
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of any size, waiting for room where there is none.
+
+        Raises:
+            ClientLeftError: Nobody wants them any more.
+        """
+        for at in range(0, len(data), wire.PIECE):
+            piece = data[at : at + wire.PIECE] if len(data) > wire.PIECE else data
+            while not self.offer(piece):
+                self._room.clear()
+                if not self.has_room(len(piece)) and not self.cancelled:
+                    self._room.wait()  # ends with credit or CANCEL; the edge owns the deadline
+        if self.cancelled:
+            raise ClientLeftError
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a piece of `size` bytes may be sent."""
+        return self._granted - self._sent >= size
+
+    def flush(self) -> None:
+        """Send what waits to be joined."""
+        with self._lock:
+            self._flush_asked = False
+            if self._pending:
+                self._write_pending()
+
+    def finish(self, data: bytes = b"") -> None:
+        """End the answer, with last bytes for which there is room."""
+        with self._lock:
+            if data:
+                self._pending.append(data)
+            self._write_pending(wire.LAST)
+        self._ended(self.stream)
+
+    def fail(self, error: dict[str, Any]) -> None:
+        """End the answer with an error.
+
+        Args:
+            error: Payload of an ERROR frame, see `truss_server.worker.failures`.
+        """
+        with self._lock:
+            if self._pending:
+                self._write_pending()
+            self._channel.send(wire.encode(wire.ERROR, self.stream, wire.pack(error)))
+        self._ended(self.stream)
+
+    def _write_pending(self, last: int = 0) -> None:
+        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+        self._pending.clear()
+        head, self._head = self._head, b""
+        if len(data) <= wire.PIECE:
+            frames = wire.encode(wire.DATA | last, self.stream, data)
+        else:
+            frames = b"".join(wire.pieces(wire.DATA, self.stream, data, last))
+        self._channel.send(head + frames if head else frames)
+        self._written_at = time.monotonic()
+
+    def grant(self, size: int) -> None:
+        """Let the producer send `size` more bytes."""
+        self._granted += size
+        self._room.set()
+        self.on_credit()
+
+    def cancel(self) -> None:
+        """Tell the producer that the client left."""
+        self.cancelled = True
+        self._room.set()
+        if self.body is not None:
+            self.body.disconnect()
+        self.on_cancel()

@@ -1,0 +1,98 @@
+"""A call on its way in: gathers inputs and body, gives credit for them, and starts the call when they are complete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from truss_server import wire
+from truss_server.worker.body import Body
+
+if TYPE_CHECKING:
+    from truss_server.worker.calls import Call
+    from truss_server.worker.channel import Channel
+    from truss_server.worker.model import Method
+
+
+class Incoming:
+    """One call and the frames the edge sends about it.
+
+    A method that takes inputs starts when they, and the raw body if it also takes the request, are complete. One
+    that takes the request only, or nothing, starts at once, and its body follows as it reads it.
+
+    Args:
+        call: The call.
+        method: What it calls.
+        channel: Where credit is given.
+        submit: Starts the call.
+    """
+
+    def __init__(
+        self, call: Call, method: Method, channel: Channel, submit: Callable[[Call, Method], None]
+    ) -> None:
+        self._call = call
+        self._method = method
+        self._channel = channel
+        self._submit = submit
+        self._inbox = wire.Inbox()
+        self._inputs = bytearray()
+        self._body = bytearray()
+        if method.request:
+            call.body = Body(self._consumed)
+
+    def begin(self) -> None:
+        """Start the call if there is nothing to wait for."""
+        if not self._method.inputs:
+            self._submit(self._call, self._method)
+
+    def handle(self, kind: int, payload: bytes) -> None:
+        """Take one frame of this call's stream.
+
+        Raises:
+            WireError: It does not belong here, or the edge ignores the window.
+        """
+        last = bool(kind & wire.LAST)
+        piece = kind & ~wire.LAST
+        if piece == wire.CREDIT:
+            self._call.grant(wire.decode_credit(payload))
+        elif piece == wire.CANCEL:
+            self._call.cancel()
+        elif piece == wire.INPUT:
+            self._take_input(payload, last)
+        elif piece == wire.BODY:
+            self._inbox.received(len(payload))
+            self._take_body(payload, last)
+        else:
+            raise wire.WireError(f"a frame of kind {kind} on stream {self._call.stream}")
+
+    def _take_input(self, payload: bytes, last: bool) -> None:
+        if last and not self._inputs:
+            self._call.inputs = wire.unpack(payload)
+        else:
+            self._inbox.received(len(payload))
+            self._inputs += payload
+            self._consumed(len(payload))
+            if last:
+                self._call.inputs = wire.unpack(self._inputs)
+                self._inputs = bytearray()
+        if last and not self._method.request:
+            self._submit(self._call, self._method)
+
+    def _take_body(self, payload: bytes, last: bool) -> None:
+        body = self._call.body
+        if body is None:
+            raise wire.WireError(f"a BODY nobody asked for on stream {self._call.stream}")
+        if not self._method.inputs:
+            body.feed(payload, last=last)
+            return
+        self._body += payload
+        self._consumed(len(payload))
+        if last:
+            self._call.whole_body = bytes(self._body)
+            self._body = bytearray()
+            body.end()
+            self._submit(self._call, self._method)
+
+    def _consumed(self, size: int) -> None:
+        credit = self._inbox.consumed(size)
+        if credit:
+            self._channel.send(wire.encode_credit(self._call.stream, credit))

@@ -1,0 +1,127 @@
+"""The worker process: connect, load the model, serve calls until the edge says stop or goes away."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from truss_server import wire
+from truss_server.protocol import MANIFEST, Manifest
+from truss_server.worker.calls import Call
+from truss_server.worker.channel import Channel
+from truss_server.worker.execute import Executor
+from truss_server.worker.failures import describe
+from truss_server.worker.incoming import Incoming
+from truss_server.worker.model import load_model
+
+if TYPE_CHECKING:
+    from truss_server.worker.model import Method
+
+
+class Server:
+    """Turns frames into calls. `handle` runs on the thread that reads the socket.
+
+    Args:
+        channel: To the edge.
+        loop: Event loop of the model.
+        root: Folder of the release.
+
+    Attributes:
+        methods: What can be called, once the model is loaded.
+    """
+
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, root: Path) -> None:
+        self.methods: dict[str, Method] = {}
+        self._channel = channel
+        self._loop = loop
+        self._executor = Executor(loop, root)
+        self._incoming: dict[int, Incoming] = {}
+
+    def handle(self, frame: wire.Frame) -> None:
+        """Take one frame from the edge.
+
+        Raises:
+            WireError: The edge broke the protocol.
+        """
+        kind, stream, payload = frame
+        if kind == wire.CALL:
+            call = Call(self._channel, stream, wire.unpack(payload), self._forget)
+            method = self.methods[call.method]
+            incoming = Incoming(call, method, self._channel, self._executor.submit)
+            self._incoming[stream] = incoming
+            incoming.begin()
+        elif kind == wire.STOP:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        else:
+            known = self._incoming.get(stream)
+            if known is not None:  # else the call has ended here, and this frame crossed its end
+                known.handle(kind, payload)
+
+    def _forget(self, stream: int) -> None:
+        self._incoming.pop(stream, None)
+
+
+def main() -> NoReturn:
+    """Run a worker: `boot.py --fd N --release DIR --environment ENV`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True, help="connected Unix socket")
+    parser.add_argument("--release", type=Path, required=True)
+    parser.add_argument("--environment", required=True)
+    args = parser.parse_args()
+    # The edge decides when this process ends. Handlers and not SIG_IGN: what the model starts must not inherit it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    code = run(socket.socket(fileno=args.fd), args.release.resolve(), args.environment)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of the model may never end by themselves
+
+
+def run(sock: socket.socket, root: Path, environment: str) -> int:
+    """Load the model of a release and serve it over a socket; return the exit code.
+
+    The socket is read on a thread of its own from the start: an edge that goes away ends this process also
+    while `load()` runs or the model holds the main thread.
+    """
+    os.chdir(root)
+    channel = Channel(sock)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    server = Server(channel, loop, root)
+    channel.send(
+        wire.encode(
+            wire.HELLO,
+            0,
+            wire.pack({"protocol": wire.PROTOCOL, "python": platform.python_version(), "pid": os.getpid()}),
+        )
+    )
+    threading.Thread(target=_read, args=(channel, server), name="truss-read", daemon=True).start()
+    try:
+        manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+        server.methods = load_model(root, manifest, environment, loop)
+    except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, root)})))
+        return 1
+    gc.freeze()  # what load() made stays; no collection needs to look at it again
+    methods = {name: {"inputs": m.inputs, "request": m.request} for name, m in server.methods.items()}
+    channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "ready", "methods": methods})))
+    loop.run_forever()
+    channel.close()
+    return 0
+
+
+def _read(channel: Channel, server: Server) -> None:
+    """Read until the edge goes away; then nobody needs this process any more."""
+    try:
+        channel.read(server.handle)
+    finally:
+        os._exit(1)
