@@ -6,13 +6,13 @@ express (dates, sets, bytes, references to itself, tags of other languages) has 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from truss.errors import PackageError
+from truss.excerpt import Mark, describe, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,21 +25,8 @@ MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000
 """An alias repeats all that it names; a few lines of nested aliases would otherwise fill the memory."""
 
-EXCERPT_WIDTH = 100
-
-_LINE_BREAK = re.compile("\\r\\n|[\\n\\r\\x85\\u2028\\u2029]")
-"""What YAML counts as the end of a line; `str.splitlines` knows more."""
-
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("map", "seq", "str", "int", "float", "bool", "null")}
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A place in a text, counted from 1."""
-
-    line: int
-    column: int
 
 
 @dataclass(frozen=True)
@@ -62,8 +49,7 @@ class YamlSource:
 
     def describe(self, mark: Mark, problem: str, advice: str = "") -> str:
         """Return a problem as `file:line:column: problem`, the line it is about, and what to do."""
-        lines = [f"{self.path}:{mark.line}:{mark.column}: {problem}", excerpt(self.text, mark)]
-        return "\n".join([*lines, f"  {advice}"] if advice else lines)
+        return describe(self.path, self.text, mark, problem, advice)
 
     def find(self, location: Location, *, key: bool = False) -> Mark:
         """Return where a location is, or the nearest place above it that the file names."""
@@ -72,18 +58,6 @@ class YamlSource:
             location = location[:-1]
             places = self.keys
         return places.get(location, Mark(1, 1))
-
-
-def excerpt(text: str, mark: Mark) -> str:
-    """Return the line at a mark with a caret under the column; a long line is cut around it."""
-    lines = _LINE_BREAK.split(text)
-    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
-    line = "".join(char if char.isprintable() else " " for char in line)
-    start = max(0, mark.column - 1 - EXCERPT_WIDTH // 2) if len(line) > EXCERPT_WIDTH else 0
-    number = str(mark.line)
-    shown = line[start : start + EXCERPT_WIDTH].rstrip()
-    caret = " " * (mark.column - 1 - start) + "^"
-    return f"  {number} | {shown}\n  {' ' * len(number)} | {caret}"
 
 
 def read_yaml(path: Path, *, verbatim: Callable[[Location], bool] = lambda _: False) -> YamlSource:
@@ -222,7 +196,7 @@ def _invalid(source: YamlSource, exc: yaml.MarkedYAMLError) -> PackageError:
     if exc.context:
         since = f" that began on line {began.line}" if began.line != mark.line else ""
         problem = f"{exc.context}{since}: {problem}"
-    tabs = "\t" in _LINE_BREAK.split(source.text)[mark.line - 1][: mark.column]
+    tabs = "\t" in line_of(source.text, mark)[: mark.column]
     return _error(source, mark, problem, hint="YAML indents with spaces, not with tabs." if tabs else "")
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truss.errors import PackageError
-from truss.yaml_source import EXCERPT_WIDTH, MAX_BYTES, Location, Mark, excerpt, read_yaml
+from truss.excerpt import Mark
+from truss.yaml_source import MAX_BYTES, Location, read_yaml
 
 PATH = Path("config.yaml")
 
@@ -214,16 +215,6 @@ def test_size() -> None:
 
     with pytest.raises(PackageError, match="larger than 1 MiB"):
         read_yaml(PATH)
-
-
-def test_excerpt_of_a_long_line() -> None:
-    """A long line is cut so that its caret stays near the place."""
-    text = "x" * 300 + "!" + "y" * 300
-
-    shown, caret = excerpt(text, Mark(1, 301)).splitlines()
-
-    assert len(shown) == len("  1 | ") + EXCERPT_WIDTH
-    assert shown[caret.index("^")] == "!"
 
 
 json_like = st.recursive(
