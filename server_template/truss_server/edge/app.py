@@ -14,7 +14,8 @@ from truss_server.protocol import LIVE, READY
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from truss_server.edge.calls import ModelRoutes, Receive, Scope, Send
+    from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.calls import ModelRoutes
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
@@ -48,7 +49,9 @@ def create_api(settings: Settings, supervisor: Supervisor) -> FastAPI:
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @api.get(READY, summary="The model is loaded", responses={503: {"description": "It is not, or not any more"}})
+    @api.get(
+        READY, summary="The model is loaded", responses={503: {"description": "It is not, or not any more"}}
+    )
     async def ready() -> JSONResponse:
         facts = {
             "status": supervisor.status,

@@ -2,57 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
-from truss_server.edge.dialects import ROUTES, Dialect
+from truss_server.edge.client import AnswerError, Client
+from truss_server.edge.dialects import ROUTES
 from truss_server.edge.logs import AbortedTransferError, Log
+from truss_server.edge.silence import StreamTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
+    from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.link import Exchange, Link
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
-    Message = MutableMapping[str, Any]
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
 
-_JSON = (b"content-type", b"application/json")
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of the model.
 
-
-class AnswerError(Exception):
-    """Ends a request with an error status.
-
-    Args:
-        status: HTTP status.
-        message: Text, or any JSON value.
-        headers: More response headers.
-        extra: More members of the error body.
+    Attributes:
+        name: Of the method.
+        method: What the worker says of it: whether it takes `inputs`, `request`.
+        inputs: Marshalled, where it takes them.
+        body: Raw, where it was read.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: Any,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-        extra: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers
-        self.extra = extra or {}
+    name: str
+    method: dict[str, Any]
+    inputs: bytes | None
+    body: bytes
 
 
 class ModelRoutes:
@@ -110,7 +96,7 @@ class ModelRoutes:
             ) from None
         try:
             link, _ = self._method(name)  # it may have died while this request waited
-            await self._call(client, link, name, method, inputs, body)
+            await self._call(client, link, Ask(name, method, inputs, body))
         finally:
             self._slots.release()
 
@@ -118,25 +104,24 @@ class ModelRoutes:
         """Return the worker's link and what it says of a method."""
         link = self._supervisor.link
         if link is None:
-            raise AnswerError(503, f"the model is not ready: {self._supervisor.status}", ((b"retry-after", b"1"),))
+            raise AnswerError(
+                503, f"the model is not ready: {self._supervisor.status}", ((b"retry-after", b"1"),)
+            )
         method = self._supervisor.methods.get(name)
         if method is None:
             raise AnswerError(404, f"the model has no method `{name}`")
         return link, method
 
-    async def _call(
-        self, client: Client, link: Link, name: str, method: dict[str, Any], inputs: bytes | None, body: bytes
-    ) -> None:
-        request = client.request_scope() if method["request"] else None
-        head = {"method": name, "framing": client.dialect.framing, "request": request}
-        exchange = link.open(head)
+    async def _call(self, client: Client, link: Link, ask: Ask) -> None:
+        request = client.request_scope() if ask.method["request"] else None
+        exchange = link.open({"method": ask.name, "framing": client.dialect.framing, "request": request})
         client.attach(exchange)
         timer = StreamTimer(exchange, self._settings.read_timeout)
         try:
-            if inputs is not None:
-                await exchange.send(wire.INPUT, inputs)
-                if method["request"]:
-                    await exchange.send(wire.BODY, body)
+            if ask.inputs is not None:
+                await exchange.send(wire.INPUT, ask.inputs)
+                if ask.method["request"]:
+                    await exchange.send(wire.BODY, ask.body)
             await exchange.begun()
             if exchange.head is not None and exchange.head["kind"] == "stream":
                 await self._stream(client, exchange, exchange.head, timer)
@@ -175,7 +160,11 @@ class ModelRoutes:
             raise AbortedTransferError
         if timer.expired:
             seconds = self._settings.read_timeout
-            exchange.error = {"status": 504, "detail": f"the model was silent for {seconds:g} s", "headers": []}
+            exchange.error = {
+                "status": 504,
+                "detail": f"the model was silent for {seconds:g} s",
+                "headers": [],
+            }
         if exchange.error is None:
             await client.send({"type": "http.response.body", "body": b""})
             return
@@ -188,7 +177,9 @@ class ModelRoutes:
     def _failure(self, client: Client, error: dict[str, Any]) -> AnswerError:
         """Log an error of the model and say what of it the client is told."""
         if "traceback" not in error:
-            headers = tuple((str(k).lower().encode("latin-1"), str(v).encode("latin-1")) for k, v in error["headers"])
+            headers = tuple(
+                (str(k).lower().encode("latin-1"), str(v).encode("latin-1")) for k, v in error["headers"]
+            )
             if error["status"] >= 500:  # noqa: PLR2004
                 self._log.write("ERROR", str(error["detail"]), request_id=client.request_id)
             return AnswerError(error["status"], error["detail"], headers)
@@ -205,191 +196,6 @@ class ModelRoutes:
             return AnswerError(500, text, extra=extra)
         extra = {"request_id": client.request_id}
         return AnswerError(500, f"the model raised {error['type']}; its log has the traceback", extra=extra)
-
-
-class Client:
-    """One HTTP request's client: its body, its disconnect, and what it is sent.
-
-    Args:
-        scope: ASGI scope.
-        receive: ASGI receive channel.
-        send: ASGI send channel.
-        dialect: Shape of errors.
-        request_id: Given or made; sent back in `x-request-id`.
-
-    Attributes:
-        gone: Whether the client left.
-        refusal: Why the call was ended although the client is there.
-    """
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, request_id: str) -> None:
-        self.scope = scope
-        self.send = send
-        self.dialect = dialect
-        self.request_id = request_id
-        self.gone = False
-        self.refusal: AnswerError | None = None
-        self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
-        self._exchange: asyncio.Future[Exchange] | None = None
-        self._waiting: asyncio.Task[Any] | None = None
-
-    def request_scope(self) -> dict[str, Any]:
-        """Return the part of the ASGI scope that crosses the wire."""
-        scope = {key: self.scope.get(key) for key in _SCOPE_KEYS}
-        scope["headers"] = [(bytes(name), bytes(value)) for name, value in self.scope["headers"]]
-        scope["type"] = "http"
-        return scope
-
-    async def read_body(self, limit: int) -> bytes:
-        """Read the whole body.
-
-        Raises:
-            AnswerError: It is larger than `limit`, or the client left.
-        """
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise _too_large(limit)
-            return body
-        parts, size = [], 0
-        while True:
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                raise AnswerError(499, "the client left before its request was complete")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise _too_large(limit)
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await self._receive()
-
-    def watch(self, *, upload: bool, limit: int) -> None:
-        """Begin to wait for the disconnect, and, for an upload, to pass the body on as the model reads it."""
-        loop = asyncio.get_running_loop()
-        self._exchange = loop.create_future()
-        self._watcher = loop.create_task(self._watch(upload, limit, self._exchange))
-
-    def attach(self, exchange: Exchange) -> None:
-        """Name the call that the disconnect cancels."""
-        if self._exchange is not None:
-            self._exchange.set_result(exchange)
-        if self.gone:
-            exchange.cancel()
-
-    async def unless_gone(self, waiting: Awaitable[None]) -> None:
-        """Wait for something that a disconnect ends.
-
-        Raises:
-            AnswerError: The client left.
-        """
-        if self.gone:
-            raise AnswerError(499, "the client left")
-        self._waiting = asyncio.current_task()
-        try:
-            await waiting
-        except asyncio.CancelledError:
-            if not self.gone:
-                raise
-            raise AnswerError(499, "the client left while its request was waiting") from None
-        finally:
-            self._waiting = None
-
-    async def _watch(self, upload: bool, limit: int, exchange: asyncio.Future[Exchange]) -> None:
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                break
-            if upload:
-                body = message.get("body", b"")
-                size += len(body)
-                if size > limit:
-                    self.refusal = _too_large(limit)
-                    (await asyncio.shield(exchange)).cancel()
-                    return
-                more = message.get("more_body", False)
-                await (await asyncio.shield(exchange)).send(wire.BODY, body, 0 if more else wire.LAST)
-                upload = more
-        self.gone = True
-        if self._waiting is not None:
-            self._waiting.cancel()
-        if exchange.done():
-            exchange.result().cancel()
-
-    def close(self) -> None:
-        """Stop waiting for the disconnect."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    async def refuse(self, error: AnswerError) -> None:
-        """Send an error answer."""
-        self.close()
-        if not self.gone:
-            await self.respond(
-                error.status, self.dialect.error(error.status, error.message, error.extra), error.headers
-            )
-
-    async def respond(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Send a whole JSON answer."""
-        await self.start(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
-        await self.send({"type": "http.response.body", "body": body})
-
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of an answer."""
-        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-_SCOPE_KEYS = ("http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "client", "server")
-
-
-class StreamTimer:
-    """Gives up on a stream that is silent too long. One timer a stream, looked at once per timeout at most.
-
-    Args:
-        exchange: The stream.
-        seconds: Of silence that are too long.
-
-    Attributes:
-        expired: Whether it gave up.
-    """
-
-    def __init__(self, exchange: Exchange, seconds: float) -> None:
-        self.expired = False
-        self._exchange = exchange
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._last = 0.0
-        self._handle: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Begin to count."""
-        self.touch()
-        self._handle = self._loop.call_later(self._seconds, self._look)
-
-    def touch(self) -> None:
-        """Count from now."""
-        self._last = self._loop.time()
-
-    def pause(self) -> None:
-        """Do not count until the next `touch`."""
-        self._last = math.inf
-
-    def close(self) -> None:
-        """Stop counting."""
-        if self._handle is not None:
-            self._handle.cancel()
-
-    def _look(self) -> None:
-        left = self._last + self._seconds - self._loop.time()
-        if left > 0:
-            self._handle = self._loop.call_later(min(left, self._seconds), self._look)
-            return
-        self.expired = True
-        self._exchange.cancel()
 
 
 def parse_json(body: bytes) -> Any:
@@ -410,7 +216,3 @@ def dump_json(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _too_large(limit: int) -> AnswerError:
-    return AnswerError(413, f"the request body is larger than {limit} bytes", ((b"connection", b"close"),))

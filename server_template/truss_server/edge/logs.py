@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -52,16 +53,12 @@ class Log:
 
     def _write(self) -> None:
         while (record := self._records.get()) is not None:
-            try:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more; serving goes on
                 self._stream.write(format_record(record))
                 if self._records.empty():
                     self._stream.flush()
-            except (OSError, ValueError):
-                continue  # nobody reads the log any more; serving goes on
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
-        except (OSError, ValueError):
-            return
 
 
 def format_record(record: dict[str, Any]) -> bytes:

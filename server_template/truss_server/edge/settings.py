@@ -61,7 +61,9 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         OSError: There is no manifest.
         ValueError: The manifest is none.
     """
-    parser = argparse.ArgumentParser(prog="truss_server.edge", description="Serve a release of a model over HTTP.")
+    parser = argparse.ArgumentParser(
+        prog="truss_server.edge", description="Serve a release of a model over HTTP."
+    )
     parser.add_argument("--release", type=Path, required=True, help=f"folder with {MANIFEST}")
     parser.add_argument("--python", required=True, help="interpreter of the model's environment")
     parser.add_argument("--environment", default="production", help="environment of the deployment")
@@ -71,7 +73,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     args = parser.parse_args(arguments)
     root = args.release.resolve()
     manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
-    runtime: dict[str, Any] = manifest.config.get("runtime") or {}
+    runtime: dict[str, Any] = manifest.config["runtime"]
     return Settings(
         root=root,
         manifest=manifest,
@@ -80,7 +82,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         host=args.host,
         port=args.port,
         fd=args.fd,
-        concurrency=int(runtime.get("predict_concurrency") or DEFAULT_CONCURRENCY),
-        read_timeout=float(runtime.get("streaming_read_timeout") or 60),
-        drain_timeout=float(runtime.get("drain_timeout") or 30),
+        concurrency=int(runtime["predict_concurrency"] or DEFAULT_CONCURRENCY),
+        read_timeout=float(runtime["streaming_read_timeout"]),
+        drain_timeout=float(runtime["drain_timeout"]),
     )

@@ -66,7 +66,7 @@ class Supervisor:
         while True:
             started = time.monotonic()
             reason = await self._live()
-            if self._stopping:
+            if self._is_stopping():
                 return 0
             if self._failed and not self._was_ready:
                 return EXIT_LOAD_FAILED
@@ -79,8 +79,11 @@ class Supervisor:
             delay = BACKOFF[deaths - 1]
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
             await asyncio.sleep(delay)
-            if self._stopping:
+            if self._is_stopping():
                 return 0
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
     async def stop(self) -> None:
         """End the worker: ask, then insist."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from typing import Any, Callable
@@ -56,10 +57,8 @@ class Body:
             waiter, self._waiter = self._waiter, None
         if waiter is not None:
             loop, future = waiter
-            try:
+            with contextlib.suppress(RuntimeError):  # that loop was closed, and who waited in it is gone
                 loop.call_soon_threadsafe(_resolve, future)
-            except RuntimeError:
-                pass  # that loop was closed, and who waited in it is gone
 
     async def receive(self) -> dict[str, Any]:
         """Return the next ASGI message: `http.request`, at last `http.disconnect`."""

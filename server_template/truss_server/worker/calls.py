@@ -59,8 +59,8 @@ class Call:
         self.whole_body: bytes | None = None
         self.inputs: Any = None
         self.cancelled = False
-        self.on_cancel: Callable[[], None] = _nothing
-        self.on_credit: Callable[[], None] = _nothing
+        self.on_cancel: Callable[[], object] = _nothing
+        self.on_credit: Callable[[], object] = _nothing
         self._channel = channel
         self._ended = ended
         self._lock = threading.Lock()
@@ -117,6 +117,14 @@ class Call:
                 self._room.clear()
                 if not self.has_room(len(piece)) and not self.cancelled:
                     self._room.wait()  # ends with credit or CANCEL; the edge owns the deadline
+        self.check()
+
+    def check(self) -> None:
+        """Go on only for a client that is there.
+
+        Raises:
+            ClientLeftError: It left.
+        """
         if self.cancelled:
             raise ClientLeftError
 

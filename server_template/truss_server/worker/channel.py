@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections import deque
@@ -90,7 +91,5 @@ class Channel:
     def close(self) -> None:
         """Stop sending and tell the edge so."""
         self._flushes.put(None)
-        try:
+        with contextlib.suppress(OSError):  # the edge closed first
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the edge closed first

@@ -98,7 +98,9 @@ class Framer:
         """
         sse = self._framing != "lines"
         if isinstance(item, str):
-            self.content_type = self.content_type or ("text/event-stream" if sse else "text/plain; charset=utf-8")
+            self.content_type = self.content_type or (
+                "text/event-stream" if sse else "text/plain; charset=utf-8"
+            )
             return item.encode("utf-8", "surrogatepass")
         if isinstance(item, (bytes, bytearray, memoryview)):
             self.content_type = self.content_type or (

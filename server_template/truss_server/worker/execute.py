@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
@@ -53,8 +54,7 @@ class Executor:
 
     def _run_sync(self, call: Call, method: Method) -> None:
         try:
-            if call.cancelled:
-                raise ClientLeftError
+            call.check()
             value, request = call.inputs, self._request(call, method)
             for stage in method.stages:
                 value = _invoke(stage, value, request)
@@ -77,7 +77,7 @@ class Executor:
                 data = b""
             call.finish(data)
 
-    def _stream(self, call: Call, generator: Generator[Any, None, None]) -> None:
+    def _stream(self, call: Call, generator: Generator[Any, Any, Any]) -> None:
         framer = Framer(call.framing)
         begun = False
         try:
@@ -110,9 +110,7 @@ class Executor:
             task = self._loop.create_task(make())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            call.on_cancel = lambda call=call, task=task: self._loop.call_soon_threadsafe(  # type: ignore[misc]
-                self._cancel, call, task
-            )
+            call.on_cancel = partial(self._loop.call_soon_threadsafe, self._cancel, call, task)
             if call.cancelled:  # perhaps before on_cancel was set
                 self._cancel(call, task)
 
@@ -181,7 +179,7 @@ class Executor:
         self._threads.submit(run)
         return await future
 
-    async def _stream_async(self, call: Call, generator: AsyncGenerator[Any, None]) -> None:
+    async def _stream_async(self, call: Call, generator: AsyncGenerator[Any, Any]) -> None:
         framer = Framer(call.framing)
         begun = False
         try:
@@ -210,7 +208,7 @@ class Executor:
 
     async def _room(self, call: Call, size: int) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        call.on_credit = lambda: self._loop.call_soon_threadsafe(_settle, future, None, None)
+        call.on_credit = partial(self._loop.call_soon_threadsafe, _settle, future, None, None)
         if not call.has_room(size) and not call.cancelled:
             await future
 

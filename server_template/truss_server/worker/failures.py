@@ -35,8 +35,8 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
     """
     if _is_http_exception(exc):
         return {
-            "status": int(exc.status_code),  # type: ignore[attr-defined] - by its class, see _is_http_exception
-            "detail": _detail(exc.detail),  # type: ignore[attr-defined]
+            "status": int(getattr(exc, "status_code", 500)),
+            "detail": _detail(getattr(exc, "detail", "")),
             "headers": [[str(k), str(v)] for k, v in (getattr(exc, "headers", None) or {}).items()],
         }
     return {
@@ -73,7 +73,9 @@ def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _is_http_exception(exc: BaseException) -> bool:
-    return any(c.__module__ == "starlette.exceptions" and c.__name__ == "HTTPException" for c in type(exc).__mro__)
+    return any(
+        c.__module__ == "starlette.exceptions" and c.__name__ == "HTTPException" for c in type(exc).__mro__
+    )
 
 
 def _detail(detail: Any) -> Any:

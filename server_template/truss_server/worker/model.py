@@ -151,11 +151,12 @@ def find_methods(model: Any) -> dict[str, Method]:
 
 def _broken_rules(stages: dict[str, Stage]) -> list[str]:
     """The specification's rules for how the three stages fit together."""
-    violations = []
     predict = stages.get("predict")
-    for name in ("preprocess", "postprocess"):
-        if name in stages and predict is None:
-            violations.append(f"{_place(stages[name].function)}: `{name}` without `predict` is never called")
+    violations = [
+        f"{_place(stages[name].function)}: `{name}` without `predict` is never called"
+        for name in ("preprocess", "postprocess")
+        if name in stages and predict is None
+    ]
     if "preprocess" in stages and predict is not None and _request_only(predict):
         violations.append(
             f"{_place(predict.function)}: `predict` takes only the request, so the result of `preprocess` would be "

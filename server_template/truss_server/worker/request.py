@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from truss_server.worker.body import Body
 
 
-def make_request(
-    scope: dict[str, Any], body: Body, whole: bytes | None, annotation: type | None
-) -> Any:
+def make_request(scope: dict[str, Any], body: Body, whole: bytes | None, annotation: type | None) -> Any:
     """Build the request for one call.
 
     Args:
@@ -37,7 +35,7 @@ def make_request(
     else:
         request = PlainRequest(scope, body)
     if whole is not None:
-        request._body = whole  # where starlette, too, keeps a body that was read
+        request._body = whole  # noqa: SLF001 - where starlette, too, keeps a body that was read
     return request
 
 
@@ -95,7 +93,8 @@ class PlainRequest:
     def url(self) -> str:
         """The path and query the client asked for."""
         query = self.scope["query_string"].decode("latin-1")
-        return self.scope["path"] + ("?" + query if query else "")
+        path: str = self.scope["path"]
+        return f"{path}?{query}" if query else path
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes in.

@@ -53,7 +53,9 @@ def read_arguments(method: Callable[..., Any], name: str) -> Arguments:
             "`fastapi.Request` or name it `request`, and give all others defaults"
         )
     if any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise SignatureError(f"{shown} takes its inputs by keyword only; they are passed as the first argument")
+        raise SignatureError(
+            f"{shown} takes its inputs by keyword only; they are passed as the first argument"
+        )
     takes_inputs = bool(needed) or any(
         p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in others
     )

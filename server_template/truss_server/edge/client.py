@@ -1,0 +1,193 @@
+"""The client of one request: its body, its disconnect, and what it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from truss_server import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.dialects import Dialect
+    from truss_server.edge.link import Exchange
+
+_JSON = (b"content-type", b"application/json")
+
+_SCOPE_KEYS = (
+    "http_version",
+    "method",
+    "scheme",
+    "path",
+    "raw_path",
+    "query_string",
+    "root_path",
+    "client",
+    "server",
+)
+
+
+class AnswerError(Exception):
+    """Ends a request with an error status.
+
+    Args:
+        status: HTTP status.
+        message: Text, or any JSON value.
+        headers: More response headers.
+        extra: More members of the error body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: Any,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+        self.extra = extra or {}
+
+
+class Client:
+    """One HTTP request's client: its body, its disconnect, and what it is sent.
+
+    Args:
+        scope: ASGI scope.
+        receive: ASGI receive channel.
+        send: ASGI send channel.
+        dialect: Shape of errors.
+        request_id: Given or made; sent back in `x-request-id`.
+
+    Attributes:
+        gone: Whether the client left.
+        refusal: Why the call was ended although the client is there.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, request_id: str) -> None:
+        self.scope = scope
+        self.send = send
+        self.dialect = dialect
+        self.request_id = request_id
+        self.gone = False
+        self.refusal: AnswerError | None = None
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._exchange: asyncio.Future[Exchange] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
+
+    def request_scope(self) -> dict[str, Any]:
+        """Return the part of the ASGI scope that crosses the wire."""
+        scope = {key: self.scope.get(key) for key in _SCOPE_KEYS}
+        scope["headers"] = [(bytes(name), bytes(value)) for name, value in self.scope["headers"]]
+        scope["type"] = "http"
+        return scope
+
+    async def read_body(self, limit: int) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            AnswerError: It is larger than `limit`, or the client left.
+        """
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            if len(body) > limit:
+                raise _too_large(limit)
+            return body
+        parts, size = [], 0
+        while True:
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise AnswerError(499, "the client left before its request was complete")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise _too_large(limit)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await self._receive()
+
+    def watch(self, *, upload: bool, limit: int) -> None:
+        """Begin to wait for the disconnect, and, for an upload, to pass the body on as the model reads it."""
+        loop = asyncio.get_running_loop()
+        self._exchange = loop.create_future()
+        self._watcher = loop.create_task(self._watch(upload, limit, self._exchange))
+
+    def attach(self, exchange: Exchange) -> None:
+        """Name the call that the disconnect cancels."""
+        if self._exchange is not None:
+            self._exchange.set_result(exchange)
+        if self.gone:
+            exchange.cancel()
+
+    async def unless_gone(self, waiting: Awaitable[None]) -> None:
+        """Wait for something that a disconnect ends.
+
+        Raises:
+            AnswerError: The client left.
+        """
+        if self.gone:
+            raise AnswerError(499, "the client left")
+        self._waiting = asyncio.current_task()
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
+            raise AnswerError(499, "the client left while its request was waiting") from None
+        finally:
+            self._waiting = None
+
+    async def _watch(self, upload: bool, limit: int, exchange: asyncio.Future[Exchange]) -> None:
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                break
+            if upload:
+                body = message.get("body", b"")
+                size += len(body)
+                if size > limit:
+                    self.refusal = _too_large(limit)
+                    (await asyncio.shield(exchange)).cancel()
+                    return
+                more = message.get("more_body", False)
+                await (await asyncio.shield(exchange)).send(wire.BODY, body, 0 if more else wire.LAST)
+                upload = more
+        self.gone = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if exchange.done():
+            exchange.result().cancel()
+
+    def close(self) -> None:
+        """Stop waiting for the disconnect."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def refuse(self, error: AnswerError) -> None:
+        """Send an error answer."""
+        self.close()
+        if not self.gone:
+            await self.respond(
+                error.status, self.dialect.error(error.status, error.message, error.extra), error.headers
+            )
+
+    async def respond(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """Send a whole JSON answer."""
+        await self.start(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an answer."""
+        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def _too_large(limit: int) -> AnswerError:
+    return AnswerError(413, f"the request body is larger than {limit} bytes", ((b"connection", b"close"),))
