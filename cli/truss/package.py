@@ -1,0 +1,204 @@
+"""A package on disk: which of its files make a release.
+
+`config.yaml`, the requirements file and the model, packages and data folders do, except what `.trussignore`
+names and what no release needs. Links that stay inside the package are followed; a release has files only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pathspec import GitIgnoreSpec
+
+from truss.config_values import CONFIG
+from truss.errors import PackageError
+from truss.release import PackageFile
+
+if TYPE_CHECKING:
+    from truss.config import TrussConfig
+
+IGNORE_FILE = ".trussignore"
+
+ALWAYS_IGNORED = (
+    ".git/",
+    ".hg/",
+    ".svn/",
+    ".venv/",
+    "__pycache__/",
+    "*.py[co]",
+    ".mypy_cache/",
+    ".pytest_cache/",
+    ".ruff_cache/",
+    ".hypothesis/",
+    ".ipynb_checkpoints/",
+    ".idea/",
+    ".vscode/",
+    ".DS_Store",
+    "Thumbs.db",
+)
+"""Written by tools, never by authors. A `.trussignore` can take one back: `!.idea/`."""
+
+CHUNK = 1 << 20
+
+
+def package_files(package: Path, config: TrussConfig) -> tuple[PackageFile, ...]:
+    """Return the files of a package that make a release, sorted by path, each read once.
+
+    Raises:
+        PackageError: A file that is missing, cannot be read, is no regular file or lies outside the package.
+    """
+    root = package.resolve()
+    walk = _Walk(root, _ignored(root))
+    try:
+        _collect(walk, config)
+    except OSError as exc:
+        raise PackageError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
+    return tuple(walk.files[path] for path in sorted(walk.files))
+
+
+def _collect(walk: _Walk, config: TrussConfig) -> None:
+    walk.required_file(CONFIG)
+    if config.requirements_file is not None:
+        walk.required_file(config.requirements_file)
+    walk.folder(config.model_module_dir, required=True)
+    for field, folder in (
+        ("bundled_packages_dir", config.bundled_packages_dir),
+        ("data_dir", config.data_dir),
+    ):
+        walk.folder(folder, required=field in config.model_fields_set)
+
+
+def _ignored(root: Path) -> GitIgnoreSpec:
+    try:
+        lines = (root / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    except (OSError, UnicodeDecodeError) as exc:
+        raise PackageError(f"{IGNORE_FILE} cannot be read: {exc}.") from exc
+    for number, line in enumerate(lines, start=1):
+        _check_pattern(number, line)
+    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *lines])
+
+
+def _check_pattern(number: int, line: str) -> None:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError as exc:
+        raise PackageError(
+            f"{IGNORE_FILE}:{number}: `{line}` is no pattern.", hint="Patterns are those of .gitignore."
+        ) from exc
+
+
+class _Walk:
+    """Goes through folders of a package and collects what is not ignored."""
+
+    def __init__(self, root: Path, ignored: GitIgnoreSpec) -> None:
+        self.files: dict[str, PackageFile] = {}
+        self._root = root
+        self._ignored = ignored
+
+    def required_file(self, name: str) -> None:
+        """Take a file that a release cannot be without, ignored or not."""
+        path = PurePosixPath(name)
+        if not (self._root / path).is_file() and not (self._root / path).is_symlink():
+            raise PackageError(f"There is no file {name} in the package.", hint=f"{CONFIG} names it.")
+        self._inside(path)
+        self._file(path)
+
+    def folder(self, name: str, *, required: bool) -> None:
+        """Take all of a folder."""
+        path = PurePosixPath(name)
+        local = self._root / path
+        real = self._inside(path) if os.path.lexists(local) else local
+        if real.is_dir():
+            if not self._is_ignored(path, folder=True):
+                self._children(path, (real,))
+        elif required or real.exists():
+            raise PackageError(
+                f"There is no folder {name} in the package.",
+                hint=f"Make it, or name another one in {CONFIG}.",
+            )
+
+    def _children(self, folder: PurePosixPath, above: tuple[Path, ...]) -> None:
+        for name in sorted(entry.name for entry in (self._root / folder).iterdir()):
+            self._visit(folder / name, above)
+
+    def _visit(self, path: PurePosixPath, above: tuple[Path, ...]) -> None:
+        _check_name(path)
+        local = self._root / path
+        is_folder = local.is_dir()
+        if self._is_ignored(path, folder=is_folder):
+            return
+        real = self._inside(path) if local.is_symlink() else above[-1] / path.name
+        if not is_folder:
+            self._file(path)
+        elif real in above:
+            raise PackageError(
+                f"The link {path} leads back to a folder that holds it.",
+                hint=f"Remove it, or name it in {IGNORE_FILE}.",
+            )
+        else:
+            self._children(path, (*above, real))
+
+    def _is_ignored(self, path: PurePosixPath, *, folder: bool) -> bool:
+        return self._ignored.match_file(f"{path}/" if folder else str(path))
+
+    def _inside(self, path: PurePosixPath) -> Path:
+        """Return where a path really is.
+
+        Raises:
+            PackageError: Nowhere, or outside the package.
+        """
+        local = self._root / path
+        hint = f"Copy what it names into the package, or name the link in {IGNORE_FILE}."
+        try:
+            real = local.resolve(strict=True)
+        except (OSError, RuntimeError) as exc:  # RuntimeError: Python up to 3.12 about a link to itself
+            raise PackageError(f"{path} is a link to nothing{_aim(local)}.", hint=hint) from exc
+        if not real.is_relative_to(self._root):
+            raise PackageError(f"{path} leads out of the package, to {real}.", hint=hint)
+        return real
+
+    def _file(self, path: PurePosixPath) -> None:
+        local = self._root / path
+        mode = local.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise PackageError(
+                f"{path} is {_kind(mode)}; a release holds files only.",
+                hint=f"Remove it, or name it in {IGNORE_FILE}.",
+            )
+        size, digest = _read(local)
+        executable = bool(mode & stat.S_IXUSR)
+        self.files[str(path)] = PackageFile(path, local, executable, size, digest)
+
+
+def _read(path: Path) -> tuple[int, str]:
+    """Return the size and the SHA-256 of what was read, which a write at the same time cannot set apart."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _check_name(path: PurePosixPath) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as exc:
+        raise PackageError(f"The name of {os.fsencode(path)!r} is no UTF-8.", hint="Rename it.") from exc
+
+
+def _aim(link: Path) -> str:
+    return f" ({link.readlink()})" if link.is_symlink() else ""
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
