@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 import typer.main
@@ -22,7 +24,7 @@ from truss.deps import Deps, open_target
 from truss.errors import TrussError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType
 
 EXIT_INTERRUPTED = 130
@@ -41,14 +43,54 @@ _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+class LazyCommand(TyperCommand):
+    """A command that converts only what needs it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options and arguments."""
+        spare_conversion(self.get_params(ctx), self.callback)
+        return super().parse_args(ctx, args)
+
+
 def load_command(name: str) -> TyperCommand:
     """Import the module of a command and return what runs it."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, context_settings=SETTINGS)(import_module(f"truss.commands.{name}").command)
+    register = app.command(name, cls=LazyCommand, context_settings=SETTINGS)
+    register(import_module(f"truss.commands.{name}").command)
     command = typer.main.get_command(app)
     if not isinstance(command, TyperCommand):
         raise TypeError(f"truss.commands.{name}.command did not make a command")
     return command
+
+
+def spare_conversion(params: Iterable[Any], function: Callable[..., Any] | None) -> None:
+    """Let parameters take a value as it is where it already has the type they ask for.
+
+    Typer asks pydantic even to turn text into text, and to import what it needs of pydantic takes 0.3 s.
+
+    Args:
+        params: Parameters as Typer made them.
+        function: Whose signature has their types.
+    """
+    hints = get_type_hints(inspect.unwrap(function)) if function else {}
+    for param in params:
+
+        def process(ctx: Any, value: Any, param: Any = param, convert: Any = param.process_value) -> Any:
+            typed = not param.required if value is None else conforms(value, hints.get(param.name, bool))
+            if not typed:
+                return convert(ctx, value)
+            return param.callback(ctx, param, value) if param.callback else value
+
+        param.process_value = process
+
+
+def conforms(value: object, hint: Any) -> bool:
+    """Return whether a value has a type: a class, a `Literal`, or a union of them."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in {Union, UnionType}:
+        return any(conforms(value, arm) for arm in get_args(hint))
+    return isinstance(value, hint) if isinstance(hint, type) else False
 
 
 class LazyGroup(TyperGroup):
@@ -59,13 +101,18 @@ class LazyGroup(TyperGroup):
         for name, summary in SUMMARIES.items():
             self.add_command(TyperCommand(name, help=summary, rich_markup_mode=None))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command."""
+        spare_conversion(self.get_params(ctx), None)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Put the command itself in the place of its one-line stand-in."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load_command(command.name or ""), rest
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Parse the options before the command."""
+        """Parse the options before the command, and show what is wrong with them."""
         as_json = wants_json(args)
         with error_boundary(as_json=as_json):
             ctx = super().make_context(info_name, args, parent, **extra)

@@ -1,0 +1,16 @@
+"""What a model is called. Not in `truss.config`: that takes pydantic, and `truss init` answers at once."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MODEL_NAME_LENGTH = 63
+"""What fits into a label of DNS, and so into whatever a name of a model ends up in."""
+
+
+def slug(name: str) -> str:
+    """Return a name in lower case letters and digits, with single `.`, `_`, `-` between; may be empty."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    joined = re.sub(r"[^a-z0-9]+", lambda gap: gap[0] if gap[0] in {".", "_", "-"} else "-", plain)
+    return joined.strip("._-")[:MODEL_NAME_LENGTH].rstrip("._-")
