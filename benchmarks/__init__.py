@@ -1,0 +1,1 @@
+"""The numbers the project promises, measured: `python -m benchmarks`."""
