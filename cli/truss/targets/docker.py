@@ -1,0 +1,273 @@
+"""The target `docker`: releases are images, deployments containers, and labels hold all that is known of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from docker.errors import NotFound
+from docker.types import LogConfig
+
+from truss.errors import EngineError, NotDeployedError
+from truss.images import CONTEXT_LABEL, DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
+from truss.release import Release
+from truss.targets.docker_build import ImageBuilder
+from truss.targets.docker_container import (
+    CANDIDATE,
+    ENVIRONMENT_LABEL,
+    LOOPBACK,
+    REPLACES_LABEL,
+    Container,
+    candidate_name,
+    free_port,
+    is_taken,
+)
+from truss.targets.docker_engine import connect, engine_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import docker
+
+    from truss.images import Image
+    from truss.progress import Progress
+    from truss.release import Deployment, ReleasePlan
+
+PORT_ATTEMPTS = 5
+"""Free ports that are tried: between finding one and publishing it another program may take it."""
+
+RESTART = "unless-stopped"
+"""What the engine does when the server of a deployment ends by itself, or the machine starts again."""
+
+STOP_MARGIN_SECONDS = 5
+"""What the server gets beyond its drain timeout before it is killed."""
+
+LOG_SIZE, LOG_FILES = "10m", "3"
+"""A container's log keeps its last 30 megabytes."""
+
+
+class DockerTarget:
+    """Builds images and runs containers on a Docker engine.
+
+    Args:
+        client: Of the engine.
+        environ: The user's environment: settings of pip and of the network reach builds.
+    """
+
+    name = "docker"
+
+    def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
+        self._client = client
+        self._builder = ImageBuilder(client, environ)
+
+    @classmethod
+    def connect(cls, environ: Mapping[str, str] = os.environ) -> DockerTarget:
+        """Return the target on the engine that answers, or find within two seconds that none does.
+
+        Raises:
+            EngineError: With what to do about it.
+        """
+        return cls(connect(environ), environ)
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        self._client.close()
+
+    def build(self, plan: ReleasePlan, progress: Progress) -> Release:
+        """Build the images of a release that the engine does not have yet; see `Target.build`."""
+        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
+        release = images[-1]
+        number = self._number_of(release)
+        if number is None:
+            for image in self._missing(images[:-1]):
+                self._builder.build(image, progress)
+            number = self._next_number(plan.manifest.model)
+            self._builder.build(release, progress, {RELEASE_LABEL: str(number)})
+        return Release(plan.manifest.model, number, plan.manifest.digest, release.tag)
+
+    def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
+        """Start a candidate; see `Target.start`."""
+        name = candidate_name(release, environment)
+        replaced = self._holder_of(port, release.model, environment)
+        labels = {ENVIRONMENT_LABEL: environment, REPLACES_LABEL: replaced.id if replaced else ""}
+        try:
+            if replaced is not None:
+                self._stop(replaced)
+            self._run(name, release, environment, labels, port)
+            return self._container(name).deployment()
+        except BaseException:
+            self._undo(name, labels[REPLACES_LABEL])
+            raise
+
+    def promote(self, candidate: Deployment) -> None:
+        """Make a candidate the deployment of its environment; see `Target.promote`."""
+        before = self._listed(candidate.model, candidate.environment)
+        name = self._container(candidate.id).name.removesuffix(CANDIDATE)
+        with engine_errors("promote the candidate"):
+            self._client.update_container(candidate.id, restart_policy={"Name": RESTART})  # type: ignore[arg-type]
+            self._client.rename(candidate.id, name)
+        self._end(*before)
+
+    def discard(self, candidate: Deployment) -> None:
+        """Remove a candidate and put back what it replaced; see `Target.discard`."""
+        with suppress(NotDeployedError):
+            container = self._container(candidate.id)
+            if container.is_candidate:
+                self._undo(container.id, container.labels[REPLACES_LABEL])
+
+    def stop(self, deployment: Deployment) -> None:
+        """Drain and remove a deployment; see `Target.stop`."""
+        with suppress(NotDeployedError):
+            self._end(self._container(deployment.id))
+
+    def exit_code(self, deployment: Deployment) -> int | None:
+        """Return the exit code of a deployment's server; see `Target.exit_code`.
+
+        Raises:
+            NotDeployedError: Its container was removed.
+        """
+        container = self._container(deployment.id)
+        return None if container.running else container.code
+
+    def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
+        """Yield a deployment's log lines; see `Target.logs`."""
+        rest = b""
+        with engine_errors("read the log"):
+            stream = self._client.logs(deployment.id, stream=True, follow=follow)
+            try:
+                for chunk in stream:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from (line.decode(errors="replace") for line in lines)
+            finally:
+                stream.close()
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def deployments(self) -> list[Deployment]:
+        """Return the listed deployments, newest first; see `Target.deployments`."""
+        found = [container.deployment() for container in self._listed()]
+        return sorted(found, key=lambda deployment: deployment.started, reverse=True)
+
+    def _number_of(self, image: Image) -> int | None:
+        """Return the number of a release's image where the engine has it, built from the very same files."""
+        found = self._builder.inspect(image.tag)
+        labels = (found or {}).get("Config", {}).get("Labels") or {}
+        if labels.get(CONTEXT_LABEL) != image.labels[CONTEXT_LABEL]:
+            return None
+        return int(labels[RELEASE_LABEL])
+
+    def _missing(self, images: tuple[Image, ...]) -> list[Image]:
+        """Return the images after the last one that the engine has."""
+        missing: list[Image] = []
+        for image in reversed(images):
+            if self._builder.inspect(image.tag) is not None:
+                break
+            missing.insert(0, image)
+        return missing
+
+    def _next_number(self, model: str) -> int:
+        """Return one more than the highest number of a model's releases."""
+        with engine_errors("list its images"):
+            images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
+        return 1 + max((int(image["Labels"][RELEASE_LABEL]) for image in images), default=0)
+
+    def _run(
+        self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int | None
+    ) -> None:
+        """Create and start a container. A port of its own choice stays its own when it is restarted.
+
+        Raises:
+            EngineError: It does not start, or the port is taken.
+        """
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            published = port or free_port()
+            try:
+                with engine_errors(f"start a container of {release.reference}"):
+                    self._create(name, release, environment, labels, published)
+                    self._client.start(name)
+            except EngineError as exc:
+                if not is_taken(published):
+                    raise
+                if port or attempt == PORT_ATTEMPTS:
+                    hint = "Take another one, or leave the choice to truss."
+                    raise EngineError(f"Port {published} is taken.", details=exc.details, hint=hint) from exc
+                self._remove(name)
+            else:
+                return
+
+    def _create(
+        self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
+    ) -> None:
+        """Create a container that can do nothing but serve."""
+        image = self._client.inspect_image(release.reference)  # type: ignore[no-untyped-call]
+        drain = float(image["Config"]["Labels"][DRAIN_LABEL])
+        self._client.create_container(
+            release.reference,
+            name=name,
+            command=["--environment", environment],
+            labels=dict(labels),
+            ports=[PORT],
+            stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
+            host_config=self._client.create_host_config(
+                port_bindings={PORT: (LOOPBACK, port)},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
+            ),
+        )
+
+    def _container(self, name: str) -> Container:
+        """Return a container by its id or name.
+
+        Raises:
+            NotDeployedError: There is none.
+        """
+        with engine_errors("look at a container"):
+            try:
+                return Container.of(self._client.inspect_container(name))
+            except NotFound as exc:
+                raise NotDeployedError(f"The container {name} is gone.") from exc
+
+    def _listed(self, model: str | None = None, environment: str | None = None) -> list[Container]:
+        """Return the containers that are deployments, of a model and an environment or of all."""
+        wanted = {MODEL_LABEL: model, ENVIRONMENT_LABEL: environment}
+        label = [key if value is None else f"{key}={value}" for key, value in wanted.items()]
+        with engine_errors("list its containers"):
+            ids = [found["Id"] for found in self._client.containers(all=True, filters={"label": label})]
+        containers = []
+        for id_ in ids:
+            with suppress(NotDeployedError):
+                containers.append(self._container(id_))
+        return [container for container in containers if not container.is_candidate]
+
+    def _holder_of(self, port: int | None, model: str, environment: str) -> Container | None:
+        """Return the running deployment of a model and environment that holds a port."""
+        listed = self._listed(model, environment) if port else []
+        return next((one for one in listed if one.running and one.port == port), None)
+
+    def _stop(self, container: Container) -> None:
+        """Let a container's server drain; the engine kills it when its time is over."""
+        with engine_errors("stop a container"), suppress(NotFound):
+            self._client.stop(container.id, timeout=container.stop_timeout)
+
+    def _end(self, *containers: Container) -> None:
+        """Drain and remove containers; after Ctrl-C they are removed at once."""
+        with ExitStack() as removals:
+            for container in containers:
+                removals.callback(self._remove, container.id)
+            for container in containers:
+                self._stop(container)
+
+    def _remove(self, name: str) -> None:
+        """Remove a container, running or not, if it is there."""
+        with engine_errors("remove a container"), suppress(NotFound):
+            self._client.remove_container(name, force=True, v=True)
+
+    def _undo(self, name: str, replaced: str) -> None:
+        """Remove a candidate and start what it replaced."""
+        self._remove(name)
+        if replaced:
+            with engine_errors("start the container that was replaced"), suppress(NotFound):
+                self._client.start(replaced)

@@ -1,0 +1,195 @@
+"""Builds one image after the other: the engine's output as lines, its failures as errors, its leftovers removed."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import deque
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from truss.errors import BuildError, EngineError
+from truss.pip_settings import pip_settings
+from truss.targets.docker_engine import engine_errors, explanation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import docker
+
+    from truss.images import Image
+    from truss.pip_settings import PipSettings
+    from truss.progress import Progress
+
+SILENCE_LIMIT_SECONDS = 1800
+"""How long a build may say nothing: compiling a large package takes its time."""
+
+CLEAN_LIMIT_SECONDS = 10.0
+POLL_SECONDS = 0.1
+
+SHOWN_LINES = 30
+"""Lines of a failed step that its error shows."""
+
+KILLED = 137
+"""Exit code of a process that was ended by SIGKILL, most often for want of memory."""
+
+BUILD_LABEL = "truss.build"
+BUILD_ARG = "TRUSS_BUILD"
+
+STEP = re.compile(r"Step \d+/\d+ : (.*)")
+NOISE = re.compile(r" ---> |Removing intermediate container |Successfully (built|tagged) ")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class ImageBuilder:
+    """Builds images on an engine.
+
+    Args:
+        client: Of the engine.
+        environ: The user's environment: settings of pip and of the network.
+    """
+
+    def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
+        self._client = client
+        self._environ = environ
+
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """Return what the engine knows of an image, None where it has none of that name."""
+        with engine_errors(f"look for the image {name}"):
+            found: dict[str, Any] | None = None
+            with suppress(ImageNotFound):
+                found = self._client.inspect_image(name)  # type: ignore[no-untyped-call]
+            return found
+
+    def base_id(self, name: str, progress: Progress) -> str:
+        """Return the id of a base image, which is pulled where the engine does not have it.
+
+        Raises:
+            BuildError: It cannot be pulled.
+        """
+        found = self.inspect(name) or self._pull(name, progress)
+        return str(found["Id"])
+
+    def build(self, image: Image, progress: Progress, labels: Mapping[str, str] | None = None) -> None:
+        """Build an image and tag it.
+
+        Args:
+            image: What to build.
+            progress: Is told what is installed.
+            labels: More of them.
+
+        Raises:
+            BuildError: A step failed; its last lines are shown. Nothing is left behind.
+        """
+        build_id = uuid.uuid4().hex
+        settings = pip_settings(self._environ)
+        try:
+            with engine_errors("build the image"):
+                stream = self._client.build(
+                    fileobj=image.context.tar(settings.members if image.installs else ()),  # type: ignore[arg-type]
+                    custom_context=True,
+                    tag=image.tag,
+                    labels={**image.labels, **(labels or {})},
+                    buildargs={BUILD_ARG: build_id, **settings.proxies},
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                    timeout=SILENCE_LIMIT_SECONDS,
+                )
+                with closing(stream):
+                    _follow(stream, image, settings, progress)
+        finally:
+            self._clean(build_id)
+
+    def _pull(self, name: str, progress: Progress) -> dict[str, Any]:
+        """Pull an image and return what the engine knows of it."""
+        failure = f"The base image {name} is not on this engine and could not be pulled."
+        hint = "Check its name and the engine's way to the registry; a private one needs `docker login`."
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
+        with engine_errors(f"pull {name}"):
+            try:
+                for event in self._client.pull(repository, tag=tag, stream=True, decode=True):
+                    if "error" in event:
+                        raise BuildError(failure, details=event["error"], hint=hint)
+                    if not event.get("progressDetail"):
+                        progress.detail(" ".join([event.get("id", ""), event.get("status", "")]).strip())
+            except APIError as exc:
+                raise BuildError(failure, details=explanation(exc), hint=hint) from exc
+        found = self.inspect(name)
+        if found is None:
+            raise BuildError(failure, hint=hint)
+        return found
+
+    def _clean(self, build_id: str) -> None:
+        """Remove what a build leaves: its stages with the user's settings, and all of it where it was interrupted.
+
+        The engine ends an interrupted build a moment after its client went away.
+        """
+        label = f"{BUILD_LABEL}={build_id}"
+        deadline = time.monotonic() + CLEAN_LIMIT_SECONDS
+        with suppress(EngineError), engine_errors("clean up after the build"):
+            while running := self._client.containers(all=True, filters={"label": label}):
+                for container in running:
+                    with suppress(NotFound):
+                        self._client.remove_container(container, force=True, v=True)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(POLL_SECONDS)
+            self._client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
+
+
+def _follow(
+    stream: Iterator[dict[str, Any]], image: Image, settings: PipSettings, progress: Progress
+) -> None:
+    """Read a build's output to its end.
+
+    Raises:
+        BuildError: With the last lines of the step that failed.
+    """
+    shown: deque[str] = deque(maxlen=SHOWN_LINES)
+    lines = _Lines()
+    try:
+        for event in stream:
+            if "error" in event:
+                raise _failure(image, settings, event, [*shown, *lines.rest()])
+            for line in lines.feed(event.get("stream", "")):
+                if step := STEP.match(line):
+                    shown.clear()
+                    progress.detail(step[1])
+                elif line and not NOISE.match(line):
+                    shown.append(line)
+                    progress.detail(line)
+    except APIError as exc:
+        raise BuildError(image.failure, details=explanation(exc)) from exc
+
+
+def _failure(image: Image, settings: PipSettings, event: dict[str, Any], shown: list[str]) -> BuildError:
+    """Return the error of a build, which shows what the failed step said rather than what the engine says of it."""
+    hints = []
+    if event.get("errorDetail", {}).get("code") == KILLED:
+        hints.append("The step was killed, most likely for want of memory: give the engine more.")
+    if image.installs and settings.unseen:
+        hints.append(
+            f"PIP_FIND_LINKS names {', '.join(settings.unseen)}, which a build inside Docker cannot see: "
+            "name the URL of a server instead, or push with `--target local`."
+        )
+    return BuildError(image.failure, details="\n".join(shown or [event["error"]]), hint="\n".join(hints))
+
+
+class _Lines:
+    """Whole lines out of text that comes in any pieces."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def feed(self, text: str) -> Iterable[str]:
+        """Return the lines that a piece completes."""
+        *whole, self._open = (self._open + text).split("\n")
+        return [COLOUR.sub("", line).rstrip() for line in whole]
+
+    def rest(self) -> list[str]:
+        """Return the line that was not completed, if there is one."""
+        return [line] if (line := COLOUR.sub("", self._open).strip()) else []

@@ -1,0 +1,101 @@
+"""The border to the Docker engine: a client that answers at once or not at all, and what its errors are called."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import docker
+from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
+from urllib3.exceptions import HTTPError
+
+from truss.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CONNECT_LIMIT_SECONDS = 2
+CALL_LIMIT_SECONDS = 60
+"""How long the engine may keep silent; a call that takes longer by nature has a limit of its own."""
+
+FOREIGN = (DockerException, HTTPError, http.client.HTTPException, OSError)
+"""What docker-py, and what it is made of, raises."""
+
+
+def connect(environ: Mapping[str, str]) -> docker.APIClient:
+    """Return a client of the engine that answers.
+
+    Raises:
+        EngineError: None does within two seconds.
+    """
+    address = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        settings = kwargs_from_env(dict(environ))
+        client = docker.APIClient(**settings, version="auto", timeout=CONNECT_LIMIT_SECONDS)
+    except FOREIGN as exc:
+        raise _no_engine(address, exc) from exc
+    client.timeout = CALL_LIMIT_SECONDS
+    return client
+
+
+@contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Raise an `EngineError` for whatever docker-py raises in the block.
+
+    Args:
+        doing: What Docker is asked for, after "Docker could not".
+    """
+    try:
+        yield
+    except APIError as exc:
+        raise EngineError(f"Docker could not {doing}.", details=explanation(exc)) from exc
+    except FOREIGN as exc:
+        if _find(exc, TimeoutError):
+            raise EngineError(f"Docker did not {doing} in time.", hint="Look at the engine's log.") from exc
+        raise EngineError(f"Docker could not {doing}: the engine went away.", details=str(exc)) from exc
+
+
+def explanation(error: APIError) -> str:
+    """Return what the engine itself says."""
+    return str(error.explanation or error)
+
+
+def _no_engine(address: str, error: Exception) -> EngineError:
+    """Return why there is no client."""
+    local = "or use the target that needs none: `--target local`."
+    if _find(error, PermissionError):
+        return EngineError(
+            f"You may not use the Docker engine at {address}.",
+            hint=f"Join the group its socket belongs to (usually `docker`) and log in again, {local}",
+        )
+    if _find(error, TimeoutError):
+        return EngineError(
+            f"The Docker engine at {address} did not answer within {CONNECT_LIMIT_SECONDS} s.",
+            hint=f"It may still be starting: try again, {local}",
+        )
+    if _find(error, (FileNotFoundError, ConnectionRefusedError)):
+        return EngineError(
+            f"No Docker engine answers at {address}.",
+            hint=f"Start Docker, name another engine in DOCKER_HOST, {local}",
+        )
+    return EngineError(
+        f"The Docker engine at {address} cannot be used.",
+        details=str(error),
+        hint=f"Check DOCKER_HOST and the other DOCKER_ variables, {local}",
+    )
+
+
+def _find(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Return whether an error of a kind is the error or what led to it, however wrapped."""
+    todo: list[object] = [error]
+    seen: list[object] = []
+    while todo:
+        current = todo.pop()
+        if isinstance(current, kind):
+            return True
+        if isinstance(current, BaseException) and not any(current is other for other in seen):
+            seen.append(current)
+            todo += [current.__cause__, current.__context__, *current.args]
+    return False
