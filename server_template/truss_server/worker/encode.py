@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, Callable
+
+from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
@@ -42,14 +45,16 @@ def _plain_dict(value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
     for key, item in value.items():
         if type(key) not in _SCALARS and not isinstance(key, str):
             raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
-        text = key if isinstance(key, str) else json.dumps(key)
-        result[str(text)] = plain(item, f"{path}.{text}", depth + 1)
+        text = str.__str__(key) if isinstance(key, str) else json.dumps(key)
+        result[text] = plain(item, f"{path}.{text}", depth + 1)
     return result
 
 
 def _convert(value: Any, path: str) -> Any:
     """Turn one object into something closer to plain."""
-    for base in (bool, int, float, str):
+    if isinstance(value, str):
+        return str.__str__(value)  # and not str(value), which for an Enum is its name
+    for base in (int, float):
         if isinstance(value, base):
             return base(value)
     if isinstance(value, dict):
@@ -61,8 +66,8 @@ def _convert(value: Any, path: str) -> Any:
         convert: Callable[[], Any] | None = getattr(type(value), method, None) and getattr(value, method)
         if convert is not None:
             return convert()
-    if hasattr(type(value), "__dataclass_fields__"):
-        return dict(vars(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for")
 
 
@@ -101,23 +106,28 @@ class Framer:
             self.content_type = self.content_type or (
                 "text/event-stream" if sse else "text/plain; charset=utf-8"
             )
-            return item.encode("utf-8", "surrogatepass")
+            return item.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
         if isinstance(item, (bytes, bytearray, memoryview)):
             self.content_type = self.content_type or (
                 "text/event-stream" if sse else "application/octet-stream"
             )
             return bytes(item)
         value = plain(item, "chunk")
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = dump_plain(value)
         if not sse:
             self.content_type = self.content_type or "application/x-ndjson"
-            return text.encode() + b"\n"
+            return text + b"\n"
         self.content_type = self.content_type or "text/event-stream"
         self._events += 1
         named = self._framing == "named" and isinstance(value, dict) and isinstance(value.get("type"), str)
-        prefix = f"event: {value['type']}\n" if named else ""
-        return f"{prefix}data: {text}\n\n".encode()
+        prefix = b"event: %b\n" % _one_line(value["type"]) if named else b""
+        return b"%bdata: %b\n\n" % (prefix, text)
 
     def end(self) -> bytes:
         """Return the bytes that close a complete stream."""
         return b"data: [DONE]\n\n" if self._framing == "openai" and self._events else b""
+
+
+def _one_line(text: str) -> bytes:
+    """The name of an event ends with its line."""
+    return " ".join(text.split()).encode("utf-8", "replace")
