@@ -21,6 +21,8 @@ from truss_server.edge.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from truss_server.edge.app import Application
+
 
 class Server(uvicorn.Server):
     """uvicorn without its signal handling, which ends the process by the signal instead of with an exit code."""
@@ -33,14 +35,21 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, log: Log) -> int:
     """Serve a release until a signal or the loss of its worker; return the exit code."""
+    try:
+        listener = _listen(settings)
+    except OSError as exc:
+        log.write("ERROR", f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}")
+        return 1
     supervisor = Supervisor(settings, log)
-    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
-    supervising = asyncio.create_task(supervisor.run())
-    await asyncio.sleep(0)
-    from truss_server.edge.app import Application
+
+    def application() -> Application:
+        from truss_server.edge.app import Application
+
+        return Application(settings, supervisor, ModelRoutes(settings, supervisor, log))
 
     config = uvicorn.Config(
-        Application(settings, supervisor, ModelRoutes(settings, supervisor, log)),
+        application,
+        factory=True,
         http="httptools",
         loop="none",
         lifespan="off",
@@ -50,7 +59,9 @@ async def serve(settings: Settings, log: Log) -> int:
     )
     server = Server(config)
     _install_signals(server, supervisor)
-    serving = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
+    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
+    supervising = asyncio.create_task(supervisor.run())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     done, _ = await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
     if supervising in done:  # the model is lost; tell those who still wait, and go
         server.should_exit = True
@@ -70,7 +81,7 @@ def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
             server.force_exit = True
             supervisor.kill()
         server.should_exit = True
-        supervisor.status = "stopping"
+        supervisor.leave()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
-from truss_server.edge.client import AnswerError, Client
+from truss_server.edge.client import AnswerError, Client, too_large
 from truss_server.edge.dialects import ROUTES
 from truss_server.edge.json_body import dump_json, parse_json
 from truss_server.edge.logs import AbortedTransferError, Log
@@ -22,21 +21,8 @@ if TYPE_CHECKING:
     from truss_server.edge.supervisor import Supervisor
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What is asked of the model.
-
-    Attributes:
-        name: Of the method.
-        method: What the worker says of it: whether it takes `inputs`, `request`.
-        inputs: Marshalled, where it takes them.
-        body: Raw, where it was read.
-    """
-
-    name: str
-    method: dict[str, Any]
-    inputs: bytes | None
-    body: bytes
+_HEAD_LIMIT = 64 * 1024
+"""Bytes of a request's head; a frame, too, has its limit."""
 
 
 class ModelRoutes:
@@ -69,6 +55,8 @@ class ModelRoutes:
             await self._answer(client, name)
         except AnswerError as exc:
             await client.refuse(exc)
+        finally:
+            client.close()
 
     def _request_id(self, scope: Scope) -> str:
         for name, value in scope["headers"]:
@@ -81,9 +69,11 @@ class ModelRoutes:
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
         link, method = self._method(name)
         limit = self._settings.body_limit
-        body = b"" if method["request"] and not method["inputs"] else await client.read_body(limit)
+        _check_head(client.scope, limit)
+        upload = method["request"] and not method["inputs"]
+        body = b"" if upload else await client.read_body(limit)
         inputs = _marshal_inputs(body) if method["inputs"] else None
-        client.watch(upload=method["request"] and not method["inputs"], limit=limit)
+        client.watch(upload=upload, limit=limit)
         try:
             await client.unless_gone(self._slots.acquire())
         except OverloadedError:
@@ -92,11 +82,24 @@ class ModelRoutes:
                 f"{self._slots.waiting} requests are waiting for the model; try again later",
                 ((b"retry-after", b"1"),),
             ) from None
+        request = client.request_scope() if method["request"] else None
+        head = {"method": name, "framing": client.dialect.framing, "request": request}
         try:
             link, _ = self._method(name)  # it may have died while this request waited
-            await self._call(client, link, Ask(name, method, inputs, body))
-        finally:
+            # The slot is free when the model is, not when the client is.
+            exchange = link.open(head, on_end=self._slots.release)
+        except BaseException:
             self._slots.release()
+            raise
+        try:
+            client.attach(exchange)
+            if inputs is not None:
+                await exchange.send(wire.INPUT, inputs)
+                if method["request"]:
+                    await exchange.send(wire.BODY, body)
+            await self._relay(client, exchange)
+        finally:
+            exchange.abandon()
 
     def _method(self, name: str) -> tuple[Link, dict[str, Any]]:
         """Return the worker's link and what it says of a method."""
@@ -110,74 +113,56 @@ class ModelRoutes:
             raise AnswerError(404, f"the model has no method `{name}`")
         return link, method
 
-    async def _call(self, client: Client, link: Link, ask: Ask) -> None:
-        request = client.request_scope() if ask.method["request"] else None
-        exchange = link.open({"method": ask.name, "framing": client.dialect.framing, "request": request})
-        client.attach(exchange)
-        timer = StreamTimer(exchange, self._settings.read_timeout)
-        try:
-            if ask.inputs is not None:
-                await exchange.send(wire.INPUT, ask.inputs)
-                if ask.method["request"]:
-                    await exchange.send(wire.BODY, ask.body)
-            await exchange.begun()
-            if exchange.head is not None and exchange.head["kind"] == "stream":
-                await self._stream(client, exchange, exchange.head, timer)
-            else:
-                await self._value(client, exchange)
-        finally:
-            timer.close()
-            client.close()
-            exchange.cancel()
-            await exchange.ended()  # the slot is free when the model is, not when the client is
+    async def _relay(self, client: Client, exchange: Exchange) -> None:
+        """Bring the answer to the client."""
+        await exchange.begun()
+        if exchange.head is not None and exchange.head["kind"] == "stream":
+            await self._stream(client, exchange, exchange.head["content_type"] or "application/octet-stream")
+        else:
+            await self._value(client, exchange)
 
     async def _value(self, client: Client, exchange: Exchange) -> None:
         data = await exchange.rest()
         if client.refusal is not None:
             raise client.refusal
-        if exchange.error is not None:
-            if not client.gone:
-                raise self._failure(client, exchange.error)
+        if client.gone:
             return
+        if exchange.error is not None:
+            raise self._failure(client, exchange.error)
         await client.respond(200, dump_json(wire.unpack(data)))
 
-    async def _stream(
-        self, client: Client, exchange: Exchange, head: dict[str, Any], timer: StreamTimer
-    ) -> None:
-        content_type = head["content_type"] or "application/octet-stream"
+    async def _stream(self, client: Client, exchange: Exchange, content_type: str) -> None:
         await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
-        timer.start()
-        while data := await exchange.more():
-            timer.pause()  # a client that reads slowly is not a model that is silent
-            await client.send({"type": "http.response.body", "body": data, "more_body": True})
-            timer.touch()
-            exchange.consumed(len(data))
+        timer = StreamTimer(exchange, self._settings.read_timeout)
+        try:
+            while data := await exchange.more():
+                timer.pause()  # a client that reads slowly is not a model that is silent
+                await client.send({"type": "http.response.body", "body": data, "more_body": True})
+                timer.touch()
+                exchange.consumed(len(data))
+        finally:
+            timer.close()
         if client.gone:
             return
         if client.refusal is not None:
             raise AbortedTransferError
+        error = exchange.error
         if timer.expired:
-            seconds = self._settings.read_timeout
-            exchange.error = {
-                "status": 504,
-                "detail": f"the model was silent for {seconds:g} s",
-                "headers": [],
-            }
-        if exchange.error is None:
+            detail = f"the model was silent for {self._settings.read_timeout:g} s"
+            error = {"status": 504, "detail": detail, "headers": []}
+        if error is None:
             await client.send({"type": "http.response.body", "body": b""})
             return
-        failure = self._failure(client, exchange.error)
+        failure = self._failure(client, error)
         if content_type.startswith("text/event-stream"):
-            event = client.dialect.stream_error(str(failure.message), failure.extra)
+            event = client.dialect.stream_error(failure.message, failure.extra)
             await client.send({"type": "http.response.body", "body": event, "more_body": True})
         raise AbortedTransferError
 
     def _failure(self, client: Client, error: dict[str, Any]) -> AnswerError:
         """Log an error of the model and say what of it the client is told."""
         if "traceback" not in error:
-            headers = tuple(
-                (str(k).lower().encode("latin-1"), str(v).encode("latin-1")) for k, v in error["headers"]
-            )
+            headers = tuple((_header(name).lower(), _header(value)) for name, value in error["headers"])
             if error["status"] >= 500:  # noqa: PLR2004
                 self._log.write("ERROR", str(error["detail"]), request_id=client.request_id)
             return AnswerError(error["status"], error["detail"], headers)
@@ -201,3 +186,22 @@ def _marshal_inputs(body: bytes) -> bytes:
         return wire.pack(parse_json(body))
     except ValueError as exc:
         raise AnswerError(400, f"Invalid JSON payload: {exc}") from exc
+
+
+def _check_head(scope: Scope, limit: int) -> None:
+    """Refuse what its head alone shows to be too large.
+
+    Raises:
+        AnswerError: 413 or 431.
+    """
+    headers = scope["headers"]
+    if sum(len(name) + len(value) for name, value in headers) + len(scope["query_string"]) > _HEAD_LIMIT:
+        raise AnswerError(431, f"the request's head is larger than {_HEAD_LIMIT} bytes")
+    for name, value in headers:
+        if name == b"content-length" and int(value) > limit:
+            raise too_large(limit)
+
+
+def _header(text: str) -> bytes:
+    """A name or value an author gave, on one line and in the bytes HTTP has."""
+    return " ".join(text.split()).encode("latin-1", "replace")

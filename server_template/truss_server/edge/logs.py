@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 LINE = 64 * 1024
 """Characters of one message that are kept."""
 
+BACKLOG = 16 * 1024 * 1024
+"""Characters that may wait for whoever reads the log; what comes on top is counted and dropped."""
+
+_RECORD = 256  # what a record without characters counts
+
 
 class Log:
     """Writes one JSON object a line: asctime, levelname, message, source, and what else is given.
@@ -31,6 +37,9 @@ class Log:
         self._stream = stream or sys.stdout.buffer
         self._clock = clock
         self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._taken = 0  # characters; each of the two counters is written by one thread only
+        self._written = 0
+        self._dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -43,8 +52,23 @@ class Log:
             source: edge, worker or model.
             fields: request_id, exc_info (a traceback as text) and the like; values JSON has a form for.
         """
+        if self._taken - self._written > BACKLOG:
+            self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self.write("WARNING", f"{dropped} records were dropped: nobody read the log fast enough")
         record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
+        self._taken += len(message) + _RECORD
         self._records.put(record)
+
+    async def keep_up(self) -> None:
+        """Wait while much is unwritten and somebody reads it."""
+        while self._taken - self._written > BACKLOG // 2:
+            written = self._written
+            await asyncio.sleep(0.02)
+            if self._written == written:
+                return
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
@@ -53,10 +77,12 @@ class Log:
 
     def _write(self) -> None:
         while (record := self._records.get()) is not None:
+            size = len(record["message"]) + _RECORD
             with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more; serving goes on
                 self._stream.write(format_record(record))
                 if self._records.empty():
                     self._stream.flush()
+            self._written += size
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 

@@ -26,13 +26,8 @@ class StreamTimer:
         self._exchange = exchange
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._last = 0.0
-        self._handle: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Begin to count."""
-        self.touch()
-        self._handle = self._loop.call_later(self._seconds, self._look)
+        self._last = self._loop.time()
+        self._handle = self._loop.call_later(seconds, self._look)
 
     def touch(self) -> None:
         """Count from now."""
@@ -44,8 +39,7 @@ class StreamTimer:
 
     def close(self) -> None:
         """Stop counting."""
-        if self._handle is not None:
-            self._handle.cancel()
+        self._handle.cancel()
 
     def _look(self) -> None:
         left = self._last + self._seconds - self._loop.time()
@@ -53,4 +47,4 @@ class StreamTimer:
             self._handle = self._loop.call_later(min(left, self._seconds), self._look)
             return
         self.expired = True
-        self._exchange.cancel()
+        self._exchange.abandon()

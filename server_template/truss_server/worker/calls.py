@@ -16,6 +16,10 @@ _ALONE = 0.0005
 """Seconds: a chunk that follows the last write by more leaves at once; a faster one joins the next write."""
 
 
+GONE = {"status": 499, "detail": "the client left", "headers": []}
+"""How a call ends that nobody waits for."""
+
+
 class ClientLeftError(Exception):
     """The client left; nobody waits for this answer."""
 
@@ -45,7 +49,7 @@ class Call:
         inputs: The parsed request body, where the method asked for it.
         cancelled: Whether the client left.
         on_cancel: Called by the reader when the client leaves.
-        on_credit: Called by the reader when there is room again.
+        on_credit: Called by the reader when there is room again, or no need of it.
     """
 
     def __init__(
@@ -182,4 +186,5 @@ class Call:
         self._room.set()
         if self.body is not None:
             self.body.disconnect()
+        self.on_credit()
         self.on_cancel()

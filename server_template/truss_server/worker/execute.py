@@ -6,25 +6,24 @@ import asyncio
 import inspect
 from collections import deque
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
-from truss_server.worker.calls import Call, ClientLeftError
+from truss_server.worker.calls import GONE, Call, ClientLeftError
 from truss_server.worker.encode import Framer, plain
 from truss_server.worker.failures import describe
 from truss_server.worker.request import make_request
 from truss_server.worker.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Coroutine, Generator
     from pathlib import Path
 
     from truss_server.worker.model import Method, Stage
 
 WATCH_GRACE = 10.0
 """Seconds a call that watches for the disconnect itself is given to end its work before it is cancelled."""
-
-_GONE = {"status": 499, "detail": "the client left", "headers": []}
 
 
 class Executor:
@@ -40,13 +39,13 @@ class Executor:
         self._root = root
         self._threads = Threads()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._arrivals: deque[tuple[Call, Callable[[], Any]]] = deque()
+        self._arrivals: deque[tuple[Call, Callable[[], Coroutine[Any, Any, None]]]] = deque()
         self._woken = False
 
     def submit(self, call: Call, method: Method) -> None:
         """Start a call whose inputs are complete. Called by the thread that reads the socket."""
         if method.is_async:
-            self._on_loop(call, lambda: self._run_async(call, method))
+            self._on_loop(call, lambda: self._guard(call, self._answer_async, method))
         else:
             self._threads.submit(self._run_sync, call, method)
 
@@ -59,16 +58,32 @@ class Executor:
             for stage in method.stages:
                 value = _invoke(stage, value, request)
                 if inspect.isawaitable(value):
-                    value = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop).result()
+                    value = self._wait_for(call, value)
             self._deliver_sync(call, value)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in a model, too, is an answer and not our end
             self._fail(call, exc)
+
+    def _wait_for(self, call: Call, awaitable: Any) -> Any:
+        """Have the event loop await what synchronous code returned."""
+        done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+        async def work() -> None:
+            try:
+                done.put((await awaitable, None))
+            except BaseException as exc:  # noqa: BLE001 - handed over to who waits
+                done.put((None, exc))
+
+        self._on_loop(call, work)
+        value, error = done.get()
+        if error is not None:
+            raise error
+        return value
 
     def _deliver_sync(self, call: Call, value: Any) -> None:
         if inspect.isgenerator(value):
             self._stream(call, value)
         elif inspect.isasyncgen(value):
-            self._on_loop(call, lambda: self._guard(call, self._stream_async(call, value)))
+            self._on_loop(call, lambda: self._guard(call, self._stream_async, value))
         else:
             data = wire.pack(plain(value))
             call.begin("value")
@@ -96,8 +111,8 @@ class Executor:
 
     # ---- coroutines, on the event loop
 
-    def _on_loop(self, call: Call, make: Callable[[], Any]) -> None:
-        """Have the event loop run a coroutine for a call; one wake-up for all that arrive together."""
+    def _on_loop(self, call: Call, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have the event loop run a coroutine, which must not raise; one wake-up for all that arrive together."""
         self._arrivals.append((call, make))
         if not self._woken:
             self._woken = True
@@ -110,9 +125,10 @@ class Executor:
             task = self._loop.create_task(make())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # It runs up to its first await before a cancellation reaches it: only then it can answer for it.
             call.on_cancel = partial(self._loop.call_soon_threadsafe, self._cancel, call, task)
             if call.cancelled:  # perhaps before on_cancel was set
-                self._cancel(call, task)
+                call.on_cancel()
 
     def _cancel(self, call: Call, task: asyncio.Task[None]) -> None:
         if call.body is not None and call.body.watched:
@@ -121,13 +137,11 @@ class Executor:
         else:
             task.cancel()
 
-    async def _run_async(self, call: Call, method: Method) -> None:
-        await self._guard(call, self._answer_async(call, method))
-
-    async def _guard(self, call: Call, answer: Any) -> None:
+    async def _guard(self, call: Call, answer: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Await an answer; whatever it raises is its end."""
         try:
-            await answer
+            call.check()
+            await answer(call, *args)
         except BaseException as exc:  # noqa: BLE001 - CancelledError and SystemExit, too, end this call only
             self._fail(call, exc)
 
@@ -177,7 +191,11 @@ class Executor:
             self._loop.call_soon_threadsafe(_settle, future, result, error)
 
         self._threads.submit(run)
-        return await future
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})  # the call is not over while its thread works
+            raise
 
     async def _stream_async(self, call: Call, generator: AsyncGenerator[Any, Any]) -> None:
         framer = Framer(call.framing)
@@ -223,7 +241,7 @@ class Executor:
 
     def _fail(self, call: Call, exc: BaseException) -> None:
         if call.cancelled or isinstance(exc, ClientLeftError):
-            call.fail(_GONE)
+            call.fail(GONE)
         else:
             call.fail(describe(exc, self._root))
 
@@ -235,10 +253,6 @@ def _invoke(stage: Stage, value: Any, request: Any) -> Any:
     if arguments.inputs:
         return stage.function(value, **{arguments.request: request})
     return stage.function(**{arguments.request: request})
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Any) -> None:
