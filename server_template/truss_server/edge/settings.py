@@ -58,8 +58,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     """Parse the command line and read the manifest it points to.
 
     Raises:
-        OSError: There is no manifest.
-        ValueError: The manifest is none.
+        SystemExit: 2, the command line is wrong or names no release.
     """
     parser = argparse.ArgumentParser(
         prog="truss_server.edge", description="Serve a release of a model over HTTP."
@@ -70,9 +69,18 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
+    parser.add_argument(
+        "--queue", type=int, default=Settings.queue, help="requests that may wait; more are answered 429"
+    )
+    parser.add_argument(
+        "--body-limit", type=int, default=Settings.body_limit, help="bytes of a request; more are answered 413"
+    )
     args = parser.parse_args(arguments)
     root = args.release.resolve()
-    manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        parser.error(f"{root} is no release: {exc}")
     runtime: dict[str, Any] = manifest.config["runtime"]
     return Settings(
         root=root,
@@ -85,4 +93,6 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         concurrency=int(runtime["predict_concurrency"] or DEFAULT_CONCURRENCY),
         read_timeout=float(runtime["streaming_read_timeout"]),
         drain_timeout=float(runtime["drain_timeout"]),
+        queue=args.queue,
+        body_limit=args.body_limit,
     )

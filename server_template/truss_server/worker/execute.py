@@ -26,6 +26,10 @@ WATCH_GRACE = 10.0
 """Seconds a call that watches for the disconnect itself is given to end its work before it is cancelled."""
 
 
+Outcome = tuple[Any, "BaseException | None"]
+"""What a function gave or raised; a future cannot hold every exception (StopIteration)."""
+
+
 class Executor:
     """Runs calls of a model.
 
@@ -65,7 +69,7 @@ class Executor:
 
     def _wait_for(self, call: Call, awaitable: Any) -> Any:
         """Have the event loop await what synchronous code returned."""
-        done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        done: SimpleQueue[Outcome] = SimpleQueue()
 
         async def work() -> None:
             try:
@@ -74,10 +78,7 @@ class Executor:
                 done.put((None, exc))
 
         self._on_loop(call, work)
-        value, error = done.get()
-        if error is not None:
-            raise error
-        return value
+        return _unpack(done.get())
 
     def _deliver_sync(self, call: Call, value: Any) -> None:
         if inspect.isgenerator(value):
@@ -181,18 +182,18 @@ class Executor:
             self._fail(call, exc)
 
     async def _in_thread(self, stage: Stage, value: Any, request: Any) -> Any:
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
 
         def run() -> None:
             try:
-                result, error = _invoke(stage, value, request), None
+                outcome: Outcome = _invoke(stage, value, request), None
             except BaseException as exc:  # noqa: BLE001 - handed over to who waits
-                result, error = None, exc
-            self._loop.call_soon_threadsafe(_settle, future, result, error)
+                outcome = None, exc
+            self._loop.call_soon_threadsafe(_settle, future, outcome)
 
         self._threads.submit(run)
         try:
-            return await asyncio.shield(future)
+            return _unpack(await asyncio.shield(future))
         except asyncio.CancelledError:
             await asyncio.wait({future})  # the call is not over while its thread works
             raise
@@ -226,7 +227,7 @@ class Executor:
 
     async def _room(self, call: Call, size: int) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        call.on_credit = partial(self._loop.call_soon_threadsafe, _settle, future, None, None)
+        call.on_credit = partial(self._loop.call_soon_threadsafe, _settle, future, None)
         if not call.has_room(size) and not call.cancelled:
             await future
 
@@ -255,10 +256,13 @@ def _invoke(stage: Stage, value: Any, request: Any) -> Any:
     return stage.function(**{arguments.request: request})
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: Any) -> None:
-    if future.done():
-        return
-    if error is None:
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
         future.set_result(result)
-    else:
-        future.set_exception(error)
+
+
+def _unpack(outcome: Outcome) -> Any:
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value

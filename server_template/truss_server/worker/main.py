@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import os
 import platform
@@ -77,13 +78,29 @@ def main() -> NoReturn:
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
     args = parser.parse_args()
-    # The edge decides when this process ends. Handlers and not SIG_IGN: what the model starts must not inherit it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    code = run(socket.socket(fileno=args.fd), args.release.resolve(), args.environment)
+    faulthandler.enable()  # a segmentation fault shows in the log where in the model it happened
+    _leave_the_end_to_the_edge()
+    sock = socket.socket(fileno=args.fd)
+    sock.set_inheritable(False)  # what the model starts must not keep the connection open
+    code = run(sock, args.release.resolve(), args.environment)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # threads of the model may never end by themselves
+
+
+def _leave_the_end_to_the_edge() -> None:
+    """Do nothing on SIGINT and SIGTERM, in this process only: what the model starts must be easy to end."""
+
+    def ignore(*_: object) -> None:  # and not SIG_IGN, which a program that is started would inherit
+        pass
+
+    def restore() -> None:
+        for number, handler in before.items():
+            if signal.getsignal(number) is ignore:
+                signal.signal(number, handler)
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    os.register_at_fork(after_in_child=restore)
 
 
 def run(sock: socket.socket, root: Path, environment: str) -> int:
@@ -124,4 +141,6 @@ def _read(channel: Channel, server: Server) -> None:
     try:
         channel.read(server.handle)
     finally:
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
         os._exit(1)
