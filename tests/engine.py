@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 MODEL_LABEL = "truss.model"
 PARENT_LABEL = "truss.parent"
+BUILD_LABEL = "truss.build"
 
 
 class EngineCleaner:
@@ -35,6 +38,38 @@ class EngineCleaner:
     def unused_model_name(self) -> str:
         """Return a name for a model that nobody has on this engine."""
         return f"test-{uuid.uuid4().hex[:8]}"
+
+    def host_address(self) -> str:
+        """Return where a container finds servers of this machine."""
+        (network, *_) = self.client.inspect_network("bridge")["IPAM"]["Config"]
+        first = next(ipaddress.ip_network(network["Subnet"]).hosts())
+        return str(network.get("Gateway", first))
+
+    def leftovers(self) -> list[str]:
+        """Return what builds left behind: containers, and images without a name."""
+        containers = self.client.containers(all=True, filters={"label": BUILD_LABEL})
+        images = self.client.images(filters={"label": BUILD_LABEL, "dangling": True})
+        builds = [found["Id"] for found in containers if MODEL_LABEL not in found["Labels"]]
+        return builds + [found["Id"] for found in images]
+
+    def image_labels(self, tag: str) -> dict[str, str]:
+        """Return the labels of an image."""
+        found = self.client.inspect_image(tag)  # type: ignore[no-untyped-call]
+        labels: dict[str, str] = found["Config"]["Labels"]
+        return labels
+
+    def histories(self) -> str:
+        """Return all that the engine remembers of how its images were made."""
+        images = self.client.images(all=True)
+        return json.dumps([self.client.history(image["Id"]) for image in images])  # type: ignore[no-untyped-call]
+
+    def files(self, tag: str, folder: str) -> bytes:
+        """Return a folder of an image as a tar."""
+        container = self.client.create_container(tag)["Id"]
+        try:
+            return b"".join(self.client.get_archive(container, folder)[0])
+        finally:
+            self.client.remove_container(container, v=True)
 
     def containers(self, model: str) -> list[str]:
         """Return the ids of a model's containers, ended ones included."""
