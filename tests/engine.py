@@ -54,7 +54,10 @@ class EngineCleaner:
 
     def image_labels(self, tag: str) -> dict[str, str]:
         """Return the labels of an image."""
-        found = self.client.inspect_image(tag)  # type: ignore[no-untyped-call]
+        try:
+            found = self.client.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound:
+            return {}
         labels: dict[str, str] = found["Config"]["Labels"]
         return labels
 
@@ -86,14 +89,14 @@ class EngineCleaner:
         for container in self.containers(model):
             with contextlib.suppress(NotFound):
                 self.client.remove_container(container, force=True, v=True)
-        parents = set()
         for image in self.client.images(filters={"label": f"{MODEL_LABEL}={model}"}):
-            parents.add(image["Labels"].get(PARENT_LABEL, ""))
+            parent = image["Labels"].get(PARENT_LABEL, "")
             for tag in image["RepoTags"] or [image["Id"]]:
                 self._remove_image(tag)
-        for parent in sorted(parents):
-            if parent.startswith("truss-environment:"):
+            while parent.startswith(("truss-data:", "truss-environment:")):
+                above = self.image_labels(parent).get(PARENT_LABEL, "")
                 self._remove_image(parent)
+                parent = above
 
     def finish(self) -> None:
         """Remove what the session's tests shared."""

@@ -19,7 +19,6 @@ from truss.errors import EngineError, NotDeployedError
 from truss_server.protocol import EXIT_LOAD_FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.engine import EngineCleaner
@@ -31,6 +30,14 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 SLOW_SECONDS = 4
 
+BROKEN = """
+class Model:
+    def load(self):
+        raise RuntimeError("no weights")
+
+    def predict(self, request): ...
+"""
+
 
 @pytest.fixture
 def release(target: DockerTarget, docker_model: str, tmp_path: Path) -> Release:
@@ -39,12 +46,11 @@ def release(target: DockerTarget, docker_model: str, tmp_path: Path) -> Release:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port() -> int:
     """Give a port that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        number = int(probe.getsockname()[1])
-    yield number
+        return int(probe.getsockname()[1])
 
 
 def listed(target: DockerTarget, model: str) -> list[Deployment]:
@@ -150,8 +156,7 @@ def test_a_model_that_cannot_be_loaded(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:
     """The exit code says so, the log says why, and discarding leaves no trace."""
-    source = "class Model:\n    def load(self):\n        raise RuntimeError('no weights')\n\n    def predict(self, r): ...\n"
-    candidate = target.start(build(target, tmp_path, docker_model, source), "production", port=None)
+    candidate = target.start(build(target, tmp_path, docker_model, BROKEN), "production", port=None)
 
     code = wait_until(lambda: target.exit_code(candidate), 30, what="the server to end")
     log = "\n".join(target.logs(candidate, follow=True))
