@@ -35,6 +35,9 @@ BACKLOG = 2048
 POLL = 0.02
 """Seconds between two looks at a server that is about to end, or at a log."""
 
+INSIST = 2.0
+"""Seconds in which a server is asked again and again to end at once."""
+
 KILL_TIMEOUT = 10.0
 """Seconds the system may take to end a killed process."""
 
@@ -116,11 +119,16 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End it with all its processes at once.
+        """End it at once: by asking until it has ended its worker and goes, at last by force.
 
         Raises:
             EngineError: It does not die.
         """
+        deadline = time.monotonic() + INSIST
+        while self.alive and time.monotonic() < deadline:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)  # a server that is asked again drops what it was to finish
+            self._wait(INSIST / 20)
         if self.alive:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
