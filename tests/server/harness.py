@@ -358,6 +358,21 @@ def read_to_end(sock: socket.socket) -> bytes:
     return data
 
 
+def read_broken(response: httpx.Response) -> bytes:
+    """Read a stream that breaks and return what came before.
+
+    Raises:
+        AssertionError: It ended as if it were complete.
+    """
+    received = b""
+    try:
+        for chunk in response.iter_raw():
+            received += chunk
+    except httpx.RemoteProtocolError:
+        return received
+    raise AssertionError(f"a clean end after {received!r}")
+
+
 class Servers:
     """Starts servers and ends them all."""
 

@@ -73,7 +73,10 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         "--queue", type=int, default=Settings.queue, help="requests that may wait; more are answered 429"
     )
     parser.add_argument(
-        "--body-limit", type=int, default=Settings.body_limit, help="bytes of a request; more are answered 413"
+        "--body-limit",
+        type=int,
+        default=Settings.body_limit,
+        help="bytes of a request; more are answered 413",
     )
     args = parser.parse_args(arguments)
     root = args.release.resolve()
