@@ -87,9 +87,6 @@ class Lock:
         except BlockingIOError:
             os.close(fd)
             return None
-        except BaseException:
-            os.close(fd)
-            raise
         return cls(fd)
 
     def close(self) -> None:

@@ -211,27 +211,30 @@ class LocalTarget:
         Raises:
             EngineError: Somebody else has the port.
         """
-        try:
-            return listen(port), None
-        except PortTakenError as exc:
-            current = place.current()
-            if current is None or current.port != port or not current.alive:
-                raise self._taken(port) from exc
+        current = place.current()
+        if current is None or current.port != port or not current.alive:
+            return self._bind(port), None
         with ExitStack() as undo:
             undo.callback(self._restore, place, current)
             current.end(current.drain + STOP_MARGIN)
-            try:
-                listener = listen(port)
-            except PortTakenError as exc:
-                raise self._taken(port) from exc
+            listener = self._bind(port)
             undo.pop_all()
         return listener, current
 
-    def _taken(self, port: int | None) -> EngineError:
-        holders = [one for one in self.deployments() if one.running and one.url.endswith(f":{port}")]
-        by = [f" by {one.model} ({one.environment}, release {one.release})" for one in holders]
-        hint = "Take another one, or leave the choice to truss."
-        return EngineError(f"Port {port} is taken{''.join(by)}.", hint=hint)
+    def _bind(self, port: int | None) -> socket.socket:
+        """Return a listening socket.
+
+        Raises:
+            EngineError: The port cannot be had; where a deployment has it, it is named.
+        """
+        try:
+            return listen(port)
+        except PortTakenError as exc:
+            for one in self.deployments():
+                if one.running and one.url.endswith(f":{port}"):
+                    holder = f"{one.model} ({one.environment}, release {one.release})"
+                    raise EngineError(f"Port {port} is taken by {holder}.", hint=exc.hint) from exc
+            raise
 
     def _launch(self, place: Place, model: str, number: int, listener: socket.socket) -> Server:
         with listener, signals_deferred():
@@ -254,10 +257,7 @@ class LocalTarget:
         """Start a deployment again that was stopped for its port."""
         if displaced is None:
             return
-        try:
-            listener = listen(displaced.port)
-        except PortTakenError as exc:
-            raise self._taken(displaced.port) from exc
+        listener = self._bind(displaced.port)
         server = self._launch(place, displaced.model, displaced.release, listener)
         place.list_server(server.folder.name)
         displaced.remove()

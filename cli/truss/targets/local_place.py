@@ -47,7 +47,7 @@ class Place:
 
     def servers(self) -> list[Server]:
         """Return all servers: the deployment, candidates, those that are being ended."""
-        folders = self.servers_folder.iterdir() if self.servers_folder.is_dir() else ()
+        folders = self.servers_folder.glob("*")
         return [server for folder in folders if (server := Server.read(folder)) is not None]
 
     def current(self) -> Server | None:
@@ -77,7 +77,7 @@ class Place:
         Raises:
             EngineError: One of them does not die.
         """
-        for folder in list(self.servers_folder.iterdir()) if self.servers_folder.is_dir() else ():
+        for folder in list(self.servers_folder.glob("*")):
             if self.is_listed(folder.name):
                 continue
             server = Server.read(folder)

@@ -163,8 +163,7 @@ class Releases:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def _visible(self) -> Iterator[Path]:
-        if self._folder.is_dir():
-            yield from (path for path in self._folder.iterdir() if not path.name.startswith(DRAFT))
+        yield from self._folder.glob("[0-9]*")
 
 
 def _fill(app: Path, plan: ReleasePlan) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from truss.errors import EngineError, NotDeployedError
 from truss.release import Deployment
-from truss.state import Lock, is_held, read_json, write_json
+from truss.state import is_held, locked, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -206,7 +206,10 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
     folder.mkdir(parents=True)
     process = None
     try:
-        with _alive_lock(folder) as lock, (folder / LOG).open("ab") as log:
+        with (
+            locked(folder / ALIVE, timeout=0, busy=f"{folder} is in use.") as lock,
+            (folder / LOG).open("ab") as log,
+        ):
             process = subprocess.Popen(
                 [*how.command, "--fd", str(listener.fileno())],
                 env=how.environ,
@@ -241,27 +244,11 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
     return server, process
 
 
-@contextmanager
-def _alive_lock(folder: Path) -> Iterator[Lock]:
-    lock = Lock.take(folder / ALIVE)
-    if lock is None:
-        raise EngineError(f"{folder} is in use.")
-    try:
-        yield lock
-    finally:
-        lock.close()
-
-
-class PortTakenError(Exception):
-    """Somebody listens there already."""
-
-
 def listen(port: int | None) -> socket.socket:
     """Return a listening socket on a port of the loopback interface; None takes a free one.
 
     Raises:
-        PortTakenError: The port is taken.
-        EngineError: The system does not allow it.
+        EngineError: The port cannot be had.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -271,11 +258,17 @@ def listen(port: int | None) -> socket.socket:
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:
-            raise PortTakenError from exc
+            raise PortTakenError(
+                f"Port {port} is taken.", hint="Take another one, or leave the choice to truss."
+            ) from exc
         raise EngineError(
             f"Port {port} cannot be used: {exc.strerror}.", hint="Take one above 1023."
         ) from exc
     return listener
+
+
+class PortTakenError(EngineError):
+    """Somebody listens there already."""
 
 
 @contextmanager

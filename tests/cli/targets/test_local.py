@@ -10,24 +10,25 @@ import subprocess
 import sys
 import textwrap
 import threading
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cli.test_environment import Lines
 from tests.harness import eventually
 from tests.wheelhouse import make_wheel
-from truss.errors import EngineError, NotDeployedError, PackageError, UsageError
+from truss.errors import BuildError, EngineError, NotDeployedError, PackageError, UsageError
 from truss.plan import plan_release
 from truss.state import is_held, locked
 from truss.targets import local, local_releases, local_server
 from truss.targets.local import LocalTarget
-from truss.targets.local_server import signals_deferred
+from truss.targets.local_server import Server, signals_deferred
 from truss_server.protocol import EXIT_LOAD_FAILED, READY
 
 if TYPE_CHECKING:
@@ -108,23 +109,19 @@ def package(tmp_path: Path) -> Package:
 
 def call(deployment: Deployment, inputs: object = None) -> Any:
     """Call a deployment's model."""
-    request = urllib.request.Request(
-        f"{deployment.url}/predict", json.dumps(inputs).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
+    with closing(HTTPConnection(urlsplit(deployment.url).netloc, timeout=30)) as connection:
+        connection.request("POST", "/predict", json.dumps(inputs), {"content-type": "application/json"})
+        return json.load(connection.getresponse())
 
 
 def is_ready(deployment: Deployment) -> bool:
     """Return whether a deployment's model is loaded."""
-    try:
-        with urllib.request.urlopen(deployment.url + READY, timeout=10) as response:
-            return bool(response.status == 200)
-    except urllib.error.HTTPError as exc:
-        exc.close()
-        return False
-    except OSError:
-        return False
+    with closing(HTTPConnection(urlsplit(deployment.url).netloc, timeout=30)) as connection:
+        try:
+            connection.request("GET", READY)
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
 
 
 def push(
@@ -283,8 +280,20 @@ def test_discard_of_what_was_promoted(target: LocalTarget, package: Package) -> 
     deployment = deploy(target, package)
 
     target.discard(deployment)
+    target.promote(deployment)
 
     assert target.deployments() == [deployment]
+
+
+def test_stop_of_a_candidate(target: LocalTarget, package: Package) -> None:
+    """Stopping something else than the deployment leaves the deployment listed."""
+    current = deploy(target, package)
+    candidate = target.start(package.build(target), "production", port=None)
+
+    target.stop(candidate)
+
+    assert target.deployments() == [current]
+    target.discard(candidate)
 
 
 def test_load_that_fails(target: LocalTarget, package: Package) -> None:
@@ -387,7 +396,10 @@ def test_log(home: Path, package: Package) -> None:
 
     assert list(target.logs(candidate, follow=True)) == ["one", "café", "", "last"]
     assert list(target.logs(candidate, follow=False)) == ["one", "café", "", "last"]
+    later = target.logs(candidate, follow=False)
     target.discard(candidate)
+    with pytest.raises(NotDeployedError):
+        next(later)
     with pytest.raises(NotDeployedError):
         target.logs(candidate, follow=False)
 
@@ -420,13 +432,16 @@ def test_port_of_another_deployment(target: LocalTarget, package: Package) -> No
     assert target.deployments() == [holder]
 
 
-def test_privileged_port(target: LocalTarget, package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_that_cannot_be_had(
+    target: LocalTarget, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A port that the system refuses is an error with the system's reason."""
-    if os.geteuid() == 0:
-        pytest.skip("root may use every port")
+    monkeypatch.setattr(
+        local_server, "HOST", "192.0.2.1"
+    )  # nobody's; root could bind any port of the loopback
 
-    with pytest.raises(EngineError, match="Port 1 cannot be used"):
-        target.start(package.build(target), "production", port=1)
+    with pytest.raises(EngineError, match="Port 8080 cannot be used: Cannot assign requested address"):
+        target.start(package.build(target), "production", port=8080)
 
 
 def test_same_port(target: LocalTarget, package: Package) -> None:
@@ -512,6 +527,32 @@ def test_release_that_was_removed(target: LocalTarget, package: Package) -> None
         target.start(release, "production", port=None)
 
     assert caught.value.hint == "Push again."
+
+
+def test_release_that_cannot_be_written(home: Path, target: LocalTarget, package: Package) -> None:
+    """Where a release cannot be written the error says what the system says."""
+    plan = plan_release(package.folder)
+    (home / "local/falcon/releases").mkdir(parents=True)
+    with (home / "local/falcon/releases/1").open("w"):  # in the way of the folder
+        pass
+
+    with pytest.raises(BuildError, match="The release cannot be written: Not a directory"):
+        target.build(plan, Lines())
+
+    assert [path.name for path in (home / "local/falcon/releases").iterdir()] == ["1"]
+
+
+def test_pruning_waits_for_nobody(home: Path, target: LocalTarget, package: Package) -> None:
+    """While another push is writing a release nothing is pruned: that push will do it."""
+    for version in range(1, 6):
+        package.write(version=version)
+        release = package.build(target)
+    candidate = target.start(release, "production", port=None)
+
+    with locked(home / "local/falcon/releases.lock", timeout=0, busy="free"):
+        target.promote(candidate)
+
+    assert len(list((home / "local/falcon/releases").iterdir())) == 5
 
 
 @pytest.mark.parametrize("change", ["edit", "remove"])
@@ -685,16 +726,49 @@ def test_tool_that_was_killed(home: Path, target: LocalTarget, package: Package)
     assert target._places()[0].servers() == [target._places()[0].server(deployment.id)]
 
 
+def test_folders_without_a_record(home: Path, target: LocalTarget, package: Package) -> None:
+    """A push killed in the moment of starting leaves a folder that says nothing: removed, unless somebody has it."""
+    servers = home / "local/falcon/environments/production/servers"
+    for name in ("abandoned", "in_use"):
+        (servers / name).mkdir(parents=True)
+
+    with locked(servers / "in_use/alive", timeout=0, busy="free"):
+        deployment = deploy(target, package)
+
+    assert sorted(path.name for path in servers.iterdir()) == sorted(["in_use", deployment.id])
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_start_that_cannot_be_noted(
+    home: Path, target: LocalTarget, package: Package, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """A server of which no record can be written is ended again at once."""
+    release = package.build(target)
+    started: list[int] = []
+
+    def write(self: Server) -> None:
+        started.append(self.pid)
+        raise failure
+
+    monkeypatch.setattr(Server, "write", write)
+
+    with pytest.raises((EngineError, KeyboardInterrupt)):
+        target.start(release, "production", port=None)
+
+    assert [is_running(pid) for pid in started] == [False]
+    assert list(home.glob("local/falcon/environments/production/servers/*")) == []
+
+
 def test_interrupt_while_draining(home: Path, target: LocalTarget, package: Package) -> None:
     """Ctrl-C while the deployment before is drained ends that one at once; the new one stays."""
     first = push(target, package)
-    cut_off: list[OSError] = []
+    ended: list[object] = []
 
     def work() -> None:
         try:
-            call(first, 30.0)
+            ended.append(call(first, 60.0))
         except OSError as exc:
-            cut_off.append(exc)
+            ended.append(exc)
 
     caller = threading.Thread(target=work)
     caller.start()
@@ -714,7 +788,8 @@ def test_interrupt_while_draining(home: Path, target: LocalTarget, package: Pack
         assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
 
     caller.join(30)
-    assert len(cut_off) == 1
+    assert len(ended) == 1
+    assert ended != [[1, None]]
     assert [(one.release, one.running) for one in target.deployments()] == [(2, True)]
     assert len(target._places()[0].servers()) == 1
 
