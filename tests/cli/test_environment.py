@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uv
 
 from tests.harness import eventually
 from tests.wheelhouse import SlowSource, make_wheel
@@ -174,6 +175,32 @@ def test_no_such_python(maker: Maker) -> None:
     assert caught.value.message == "There is no Python 3.9 on this machine, which config.yaml asks for."
     assert "--target docker" in caught.value.hint
     assert maker.made == []
+
+
+def test_interpreter_that_is_broken(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that no environment can be made of is named."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+    with pytest.raises(BuildError) as caught:
+        maker.make("tiny")
+
+    assert caught.value.message == "No environment could be made of /bin/false."
+    assert "/bin/false" in caught.value.details
+    assert maker.made == []
+
+
+def test_uv_that_is_missing(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without uv the error says how to get it."""
+
+    def find_nothing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(uv, "find_uv_bin", find_nothing)
+
+    with pytest.raises(BuildError, match="uv is not installed") as caught:
+        maker.make("tiny")
+
+    assert "pip install uv" in caught.value.hint
 
 
 def _others() -> Iterator[tuple[int, Path]]:

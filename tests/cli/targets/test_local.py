@@ -413,6 +413,8 @@ def taken_port() -> Iterator[int]:
 
 def test_port_of_another_program(target: LocalTarget, package: Package) -> None:
     """A port that another program has is named, and nothing is started."""
+    deploy(target, package, "development")
+
     with taken_port() as port, pytest.raises(EngineError) as caught:
         target.start(package.build(target), "production", port=port)
 
