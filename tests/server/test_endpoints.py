@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.server.harness import read_broken, read_until, request_bytes
+from tests.server.raw_http import read_broken, read_until, request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

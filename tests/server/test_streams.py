@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.helpers import wait_until
-from tests.server.harness import read_broken, read_to_end, read_until, request_bytes
+from tests.server.raw_http import read_broken, read_to_end, read_until, request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
