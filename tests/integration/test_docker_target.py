@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 import threading
-import time
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from tests.helpers import wait_until
-from tests.integration.docker_models import COUNT, SLOW, build, messages, predict, start
+from tests.integration.docker_models import COUNT, SLOW, build, is_ready, messages, predict, start
 from truss.errors import EngineError, NotDeployedError
 from truss_server.protocol import EXIT_LOAD_FAILED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.engine import EngineCleaner
@@ -263,6 +264,47 @@ def test_a_promoted_candidate_is_not_discarded(target: DockerTarget, release: Re
     assert listed(target, release.model) == [deployment]
 
 
+# docker-py ends the connection of a stream and leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_reader_of_the_log_may_leave(target: DockerTarget, release: Release) -> None:
+    """Following can be given up at any line."""
+    candidate = start(target, release)
+
+    following = target.logs(candidate, follow=True)
+    first = next(iter(following))
+    following.close()  # type: ignore[attr-defined]
+
+    assert first == next(iter(target.logs(candidate, follow=False)))
+
+
+def test_ctrl_c_while_the_one_before_makes_room(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, port: int, tmp_path: Path
+) -> None:
+    """It is on its way to its end then, and runs again when the command has ended."""
+    slow = build(target, tmp_path, docker_model, SLOW)
+    first = start(target, slow, port=port)
+    target.promote(first)
+    thread = begin_slow_request(first, [])
+
+    with pytest.raises(KeyboardInterrupt), interrupted_after(1.0):
+        target.start(slow, "production", port=port)
+    thread.join(timeout=20)
+
+    assert engine.containers(docker_model) == [first.id]
+    wait_until(lambda: is_ready(target, first), 30)
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """Press Ctrl-C some time after the block was entered."""
+    timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 def test_ctrl_c_while_the_one_before_drains(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:
@@ -273,30 +315,12 @@ def test_ctrl_c_while_the_one_before_drains(
     second = start(target, slow)
     thread = begin_slow_request(first, [])
 
-    with pytest.raises(KeyboardInterrupt):
-        _promote_interrupted(target, second)
+    with pytest.raises(KeyboardInterrupt), interrupted_after(1.0):
+        target.promote(second)
     thread.join(timeout=20)
 
     assert listed(target, docker_model) == [second]
     assert engine.containers(docker_model) == [second.id]
-
-
-def _promote_interrupted(target: DockerTarget, candidate: Deployment) -> None:
-    """Promote a candidate, and press Ctrl-C while that waits for the one before."""
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 20
-        while candidate not in target.deployments() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        signal.raise_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        target.promote(candidate)
-    finally:
-        thread.join()
 
 
 def test_what_a_model_prints_is_in_the_log(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:

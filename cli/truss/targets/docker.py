@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
@@ -142,12 +142,10 @@ class DockerTarget:
         rest = b""
         with engine_errors("read the log"):
             stream = self._client.logs(deployment.id, stream=True, follow=follow)
-            try:
+            with closing(stream):
                 for chunk in stream:
                     *lines, rest = (rest + chunk).split(b"\n")
                     yield from (line.decode(errors="replace") for line in lines)
-            finally:
-                stream.close()
         if rest:
             yield rest.decode(errors="replace")
 
@@ -189,7 +187,7 @@ class DockerTarget:
         """Return one more than the highest number of a model's releases."""
         with engine_errors("list its images"):
             images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
-        return 1 + max((int(image["Labels"][RELEASE_LABEL]) for image in images), default=0)
+        return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
 
     def _run(
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int | None
@@ -284,8 +282,11 @@ class DockerTarget:
             self._client.remove_container(name, force=True, v=True)
 
     def _undo(self, name: str, replaced: str) -> None:
-        """Remove a candidate and start what it replaced."""
+        """Remove a candidate and start what it replaced, which may still be about to end."""
         self._remove(name)
-        if replaced:
-            with engine_errors("start the container that was replaced"), suppress(NotFound):
+        if not replaced:
+            return
+        with suppress(NotDeployedError):
+            self._stop(self._container(replaced))
+            with engine_errors("start the container that was replaced"):
                 self._client.start(replaced)
