@@ -16,7 +16,7 @@ from truss.errors import EngineError, TrussError, UsageError
 from truss.names import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 SCAFFOLDS = Path(truss_templates.__file__).resolve().parent / "scaffold"
 COMMON = "common"
@@ -90,14 +90,16 @@ def plan_scaffold(template: str, name: str) -> list[File]:
                 sources[PurePosixPath(path.removesuffix(RENDERED))] = source
     kind = TEMPLATES[template]
     values = {"name": name, "template": template, "summary": kind.summary, "example": kind.example}
-    return [File(path, _content(sources[path], values)) for path in sorted(sources)]
+    render = _renderer(values)
+    return [
+        File(path, render(source) if source.suffix == RENDERED else source.read_bytes())
+        for path, source in sorted(sources.items())
+    ]
 
 
-def _content(source: Path, values: Mapping[str, str]) -> bytes:
-    """Return what a source becomes: rendered where its name says so."""
-    if source.suffix != RENDERED:
-        return source.read_bytes()
-    # Jinja is slow to import, and not needed to refuse a folder or a name.
+def _renderer(values: Mapping[str, str]) -> Callable[[Path], bytes]:
+    """Return what renders a template."""
+    # Jinja is slow to import, and not needed to refuse a template or a name.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -109,7 +111,11 @@ def _content(source: Path, values: Mapping[str, str]) -> bytes:
         autoescape=False,  # noqa: S701 YAML and Markdown; HTML's escapes would be errors in them
     )
     environment.filters["yaml"] = yaml_scalar
-    return environment.get_template(source.relative_to(SCAFFOLDS).as_posix()).render(values).encode()
+
+    def render(source: Path) -> bytes:
+        return environment.get_template(source.relative_to(SCAFFOLDS).as_posix()).render(values).encode()
+
+    return render
 
 
 def yaml_scalar(text: str) -> str:
