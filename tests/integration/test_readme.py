@@ -53,7 +53,7 @@ def run_quick_start(shell: pexpect.spawn[str]) -> list[tuple[float, str]]:
     for command in first:
         shell.sendline(command)
         shell.expect_exact(PROMPT)
-        assert "error" not in shell.before, shell.before
+        assert "error" not in str(shell.before), shell.before
     shell.sendline(last)
     reads: list[tuple[float, str]] = []
     while PROMPT not in "".join(text for _, text in reads):

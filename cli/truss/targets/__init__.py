@@ -55,7 +55,7 @@ class Target(Protocol):
         """Return the exit code of the deployment's server, None while it lives."""
 
     def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
-        """Yield the server's log lines (JSON, one a line, no newline) from its start; `follow` goes on until it ends."""
+        """Yield the server's log lines (JSON, no newline) from its start; `follow` goes on until it ends."""
 
     def deployments(self) -> list[Deployment]:
         """Return the listed deployments of this target, newest first."""
