@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -149,7 +150,8 @@ def _read(channel: Channel, server: Server) -> None:
     """Read until the edge goes away; then nobody needs this process any more."""
     try:
         channel.read(server.handle)
-    finally:
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
-        os._exit(1)
+    except BaseException:  # noqa: BLE001 - whatever it is, it is the end
+        traceback.print_exc()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
+    os._exit(1)
