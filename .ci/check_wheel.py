@@ -37,7 +37,11 @@ def main(wheel: Path) -> int:
             "init",
             "probe",
         ]
-        return subprocess.run(scaffold, cwd=folder, check=False, timeout=START_LIMIT_SECONDS).returncode
+        done = subprocess.run(
+            scaffold, cwd=folder, check=False, timeout=START_LIMIT_SECONDS, stdout=subprocess.DEVNULL
+        )
+    sys.stdout.write(f"{wheel.name} holds every source and works alone\n" if done.returncode == 0 else "")
+    return done.returncode
 
 
 if __name__ == "__main__":
