@@ -16,13 +16,14 @@ class Body:
 
     Args:
         consumed: Called with the size of each piece the model took, so that credit can be given for it.
+        watched: Whether the model is known to ask for the disconnect.
 
     Attributes:
-        watched: Whether the model asked for the disconnect: it wants to end its work by itself.
+        watched: Whether the model asks for the disconnect: it wants to end its work by itself.
     """
 
-    def __init__(self, consumed: Callable[[int], None]) -> None:
-        self.watched = False
+    def __init__(self, consumed: Callable[[int], None], *, watched: bool = False) -> None:
+        self.watched = watched
         self._consumed = consumed
         self._pieces: deque[tuple[bytes, bool]] = deque()
         self._ended = False

@@ -39,7 +39,7 @@ class Incoming:
         self._inputs = bytearray()
         self._body = bytearray()
         if method.request:
-            call.body = Body(self._consumed)
+            call.body = Body(self._consumed, watched=method.watches)
 
     def begin(self) -> None:
         """Start the call if there is nothing to wait for."""

@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server.worker.signatures import Arguments, SignatureError, read_arguments
@@ -43,12 +44,15 @@ class Method:
         inputs: Whether the request's body must be parsed.
         request: Whether a stage takes the request.
         is_async: Whether any stage is a coroutine function; it runs on the event loop then.
+        watches: Whether it asks the request for the disconnect: then it ends its work itself when it looks the next
+            time, and is not cancelled before.
     """
 
     stages: tuple[Stage, ...]
     inputs: bool
     request: bool
     is_async: bool
+    watches: bool
 
 
 def load_model(
@@ -175,12 +179,20 @@ def _request_only(stage: Stage) -> bool:
 
 
 def _method(*chain: Stage) -> Method:
+    codes = [getattr(inspect.unwrap(stage.function), "__code__", None) for stage in chain]
     return Method(
         stages=chain,
         inputs=chain[0].arguments.inputs,
         request=any(stage.arguments.request is not None for stage in chain),
         is_async=any(stage.is_async for stage in chain),
+        watches=any(_mentions(code, "is_disconnected") for code in codes if code is not None),
     )
+
+
+def _mentions(code: CodeType, name: str) -> bool:
+    """Tell whether a function, or one inside it, uses an attribute of a name."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return name in code.co_names or any(_mentions(one, name) for one in inner)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
