@@ -6,13 +6,15 @@ parameter that is simply named `request` is the request, and parameters with def
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
 import typing
 from dataclasses import dataclass
 from typing import Any, Callable
 
-_UNRESOLVED = ("fastapi.Request", "starlette.requests.Request", "fastapi.requests.Request")
-"""Annotations as text that mean the request although nothing of that name was imported at run time."""
+_TEXT = re.compile(r"\b(fastapi|starlette)(\.requests)?\.Request\b")
+"""In an annotation that is text still, means the request although nothing of that name was imported."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def _request_parameter(
 ) -> inspect.Parameter | None:
     """The annotated one; else one named `request` that does not stand where the inputs do."""
     for parameter in parameters:
-        if classes[parameter.name] is not None or parameter.annotation in _UNRESOLVED:
+        text = parameter.annotation if isinstance(parameter.annotation, str) else ""
+        if classes[parameter.name] is not None or _TEXT.search(text):
             return parameter
     for parameter in parameters:
         unannotated = parameter.annotation in (parameter.empty, "Request", "Any", Any)
@@ -88,11 +91,17 @@ def _request_parameter(
 
 
 def _hints(method: Callable[..., Any]) -> dict[str, Any]:
-    """Return annotations with strings resolved; unresolvable ones as they are."""
-    try:
-        return typing.get_type_hints(method)
-    except Exception:  # noqa: BLE001 - evaluating the author's strings may raise anything; they stay strings then
-        return {}
+    """Return annotations with strings resolved, each by itself: one that cannot be takes no other along."""
+    function: Any = inspect.unwrap(method)
+    namespace = getattr(function, "__globals__", {})
+    hints = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        value = annotation
+        with contextlib.suppress(Exception):  # the author's text may raise anything; it stays text then
+            while isinstance(value, str):
+                value = eval(value, namespace)  # noqa: S307 - as typing.get_type_hints does
+            hints[name] = value
+    return hints
 
 
 def _request_class(annotation: Any) -> type | None:
