@@ -17,6 +17,8 @@ from truss_server import wire
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Self
+
 PACKAGE = Path(truss_server.__file__).parent
 
 
@@ -185,6 +187,12 @@ class RawWorker:
     def output(self) -> str:
         """Return what it printed, once it has ended."""
         return self.process.communicate(timeout=20)[0].decode("utf-8", "replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End it in any case."""

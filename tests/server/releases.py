@@ -61,6 +61,10 @@ class Gates:
         """Let the model pass a gate."""
         (self._folder / name).touch()
 
+    def close(self, name: str) -> None:
+        """Close a gate again."""
+        (self._folder / name).unlink()
+
     def wait(self, name: str, deadline: float = 20.0) -> str:
         """Wait for the model's mark and return its text."""
         path = self._folder / name

@@ -221,7 +221,7 @@ def test_who_leaves_the_queue_never_starts(edge: Edge) -> None:
 
 
 def test_who_leaves_in_the_middle_of_an_upload(edge: Edge) -> None:
-    """A model that waits for a body whose client leaves is cancelled there; inputs that never come start nothing."""
+    """A model that waits for a body whose client leaves is told there; inputs that never come start nothing."""
     name = uuid4().hex
 
     with edge.connect() as sock:
@@ -229,7 +229,7 @@ def test_who_leaves_in_the_middle_of_an_upload(edge: Edge) -> None:
         sock.sendall(b"content-length: 1000000\r\n\r\n" + b"x" * 300_000)
         edge.gates.wait(f"{name}-started")
         leave(sock)
-    assert edge.gates.wait(f"{name}-ended", 8) == "CancelledError"
+    assert edge.gates.wait(f"{name}-ended", 8) in ("CancelledError", "ClientDisconnect")
     with edge.connect() as sock:
         sock.sendall(request_bytes("/predict", {"do": "wait", "name": name})[:-5])
         leave(sock)

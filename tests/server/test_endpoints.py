@@ -251,17 +251,6 @@ def test_what_is_not_there_is_404(edge: Edge, path: str, body: Any) -> None:
     )
 
 
-def test_a_model_without_predict(servers: Servers) -> None:
-    """A model with endpoints only is served; `/predict` is then 404."""
-    edge = servers.start("class Model:\n    def messages(self, x):\n        return {'ok': x}\n")
-
-    assert edge.post("/v1/messages", [1]).json() == {"ok": [1]}
-    response = edge.post("/predict", {})
-    assert (response.status_code, response.json()) == (404, {"error": "the model has no method `predict`"})
-    response = edge.post("/v1/messages", content=b"{")
-    assert (response.status_code, response.json()["type"]) == (400, "error")
-
-
 @pytest.mark.parametrize("verb", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 def test_another_verb_is_405_and_keeps_the_connection(edge: Edge, verb: str) -> None:
     """The answer names the right verb, and the next request on the same connection is answered."""
@@ -287,6 +276,18 @@ def test_what_is_no_json_is_400_and_keeps_the_connection(edge: Edge, body: bytes
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'{"error":"Invalid JSON payload: ' in answer
+
+
+def test_errors_have_the_shape_of_the_family(edge: Edge) -> None:
+    """What is no JSON is refused in the words of the API family that the route belongs to."""
+    openai_error = edge.post("/v1/embeddings", content=b"{").json()
+    anthropic_error = edge.post("/v1/messages", content=b"{").json()
+
+    text = openai_error["error"]["message"]
+    assert text.startswith("Invalid JSON payload: ")
+    kind = "invalid_request_error"
+    assert openai_error == {"error": {"message": text, "type": kind, "param": None, "code": None}}
+    assert anthropic_error == {"type": "error", "error": {"type": kind, "message": text}}
 
 
 def test_health_openapi_and_unknown_paths(edge: Edge) -> None:

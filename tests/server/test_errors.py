@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.server.raw_worker import RawWorker
+from tests.server.releases import write_release
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.harness import Edge, Servers
 
 MODEL = """
@@ -93,12 +99,12 @@ FILES = {"packages/helper.py": "def fail():\n    return {}['key']\n"}
 
 @pytest.fixture(scope="module")
 def edges(module_servers: Servers) -> dict[str, Edge]:
-    """Serve MODEL sync, async, and sync followed by an async stage."""
+    """Serve MODEL in production, sync, and in development, async."""
     started = {
         name: module_servers.start(
             MODEL, files=FILES, environment=environment, config={"model_class_name": name}, ready=False
         )
-        for name, environment in (("Model", "production"), ("Async", "development"), ("Mixed", "production"))
+        for name, environment in (("Model", "production"), ("Async", "development"))
     }
     for edge in started.values():
         edge.wait_ready()
@@ -141,7 +147,7 @@ def test_development_shows_the_traceback(edges: dict[str, Edge]) -> None:
     assert edge.wait_log("ValueError: outer", request_id="mine")["exc_info"] == body["traceback"]
 
 
-@pytest.mark.parametrize("name", ["Model", "Async", "Mixed"])
+@pytest.mark.parametrize("name", ["Model", "Async"])
 @pytest.mark.parametrize(
     ("do", "logged"),
     [
@@ -181,3 +187,13 @@ def test_a_group_of_errors_is_shown_whole(edges: dict[str, Edge]) -> None:
 
     assert "ValueError: first" in body["traceback"]
     assert "KeyError: 'second'" in body["traceback"]
+
+
+@pytest.mark.parametrize("do", ["plain", "exit", "stop", "deep"])
+def test_an_error_between_stages(tmp_path: Path, do: str) -> None:
+    """What a sync stage raises on its thread ends a chain that goes on in a coroutine."""
+    root = write_release(tmp_path / "release", MODEL, files=FILES, config={"model_class_name": "Mixed"})
+
+    with RawWorker(sys.executable, root) as worker:
+        error = worker.call("predict", {"do": do}).error
+        assert (error["status"], worker.call("predict", {"do": "fine"}).value) == (500, "fine")

@@ -156,17 +156,8 @@ def test_a_killed_edge_takes_the_worker_along(servers: Servers) -> None:
     wait_until(lambda: not edge.processes() and not loading.processes(), what="the end of both workers")
 
 
-def test_what_the_model_forks_can_be_ended(servers: Servers) -> None:
-    """A pool of forked processes and a terminated process end: they do not inherit the worker's deafness."""
-    edge = servers.start(STREAMING)
-
-    assert edge.call("pool") == [0, 1, 4, 9]
-    assert edge.call("terminate") == -signal.SIGTERM
-    assert edge.call("handlers") == "True\n"
-
-
-def test_the_worker_survives_signals_that_are_the_edges(servers: Servers) -> None:
-    """SIGTERM to the worker alone, as a supervisor of process groups sends it, does not end calls."""
+def test_signals_are_for_the_edge_and_for_what_the_model_starts(servers: Servers) -> None:
+    """SIGTERM to the worker alone ends no call, and what the model forks or starts does not inherit this deafness."""
     edge = servers.start(STREAMING)
 
     with edge.stream("stream") as response:
@@ -175,9 +166,9 @@ def test_the_worker_survives_signals_that_are_the_edges(servers: Servers) -> Non
             os.kill(edge.workers()[0], number)
         edge.gates.open("go on")
         assert b"".join(response.iter_raw()) == b"firstlast"
-
-
-# ---- the command line
+    assert edge.call("pool") == [0, 1, 4, 9]
+    assert edge.call("terminate") == -signal.SIGTERM
+    assert edge.call("handlers") == "True\n"
 
 
 def run_edge(*arguments: str) -> subprocess.CompletedProcess[str]:

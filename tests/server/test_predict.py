@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.server.raw_worker import RawWorker
+from tests.server.releases import write_release
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.harness import Edge, Servers
 
 MODEL = '''
@@ -18,6 +23,8 @@ import enum
 import math
 import os
 import threading
+
+import gates
 
 
 class Color(str, enum.Enum):
@@ -106,6 +113,16 @@ class Model:
 
     def _text(self, size):
         return "x" * size
+
+    def embeddings(self):
+        return "called"
+
+    async def completions(self, x):
+        if x == "open":
+            gates.mark("opened")
+            return "opened"
+        await gates.wait_async("opened")
+        return "passed"
 '''
 
 
@@ -204,6 +221,22 @@ def test_an_answer_around_the_window_is_whole(edge: Edge) -> None:
     assert sizes == [len(edge.call({"do": "text", "size": size})) for size in sizes]
 
 
+def test_a_method_without_arguments(edge: Edge) -> None:
+    """A method that takes nothing is called whatever the body is."""
+    for body in (b"\xff no JSON", b""):
+        assert edge.post("/v1/embeddings", content=body).json() == "called"
+
+
+def test_async_calls_run_together(edge: Edge) -> None:
+    """An async method that waits does not hold up the next one."""
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(edge.post, "/v1/completions", "wait") for _ in range(5)]
+        opened = edge.post("/v1/completions", "open")
+
+        assert opened.json() == "opened"
+        assert [future.result().json() for future in waiting] == ["passed"] * 5
+
+
 STAGES = """
 class Model:
     {pre}def preprocess(self, x):
@@ -217,48 +250,14 @@ class Model:
 """
 
 
-@pytest.mark.parametrize("kinds", ["sss", "asa", "sas"])
-def test_runs_all_stages_in_order(servers: Servers, kinds: str) -> None:
+@pytest.mark.parametrize("kinds", ["sss", "aaa", "asa", "sas"])
+def test_runs_all_stages_in_order(bare_python: str, tmp_path: Path, kinds: str) -> None:
     """preprocess, predict and postprocess pass their results on, sync and async in any mixture."""
     pre, main, post = ("async " if kind == "a" else "" for kind in kinds)
-    edge = servers.start(STAGES.format(pre=pre, main=main, post=post))
+    model = STAGES.format(pre=pre, main=main, post=post)
 
-    assert edge.call([]) == ["pre", "predict", "post"]
-
-
-ASYNC = """
-import asyncio
-import gates
-
-
-class Model:
-    async def predict(self, x):
-        if x == "open":
-            gates.mark("opened")
-            return "opened"
-        await gates.wait_async("opened")
-        return asyncio.get_running_loop() is not None
-"""
-
-
-def test_async_calls_run_together(servers: Servers) -> None:
-    """An async predict that waits does not hold up the next one."""
-    edge = servers.start(ASYNC)
-
-    with ThreadPoolExecutor() as pool:
-        waiting = [pool.submit(edge.call, "wait") for _ in range(5)]
-        opened = edge.call("open")
-
-        assert opened == "opened"
-        assert [future.result() for future in waiting] == [True] * 5
-
-
-def test_predict_without_arguments(servers: Servers) -> None:
-    """A predict that takes nothing is called whatever the body is."""
-    edge = servers.start("class Model:\n    def predict(self):\n        return 'called'\n")
-
-    assert edge.post("/predict", content=b"\xff no JSON").json() == "called"
-    assert edge.post("/predict").json() == "called"
+    with RawWorker(bare_python, write_release(tmp_path / "release", model)) as worker:
+        assert worker.call("predict", []).value == ["pre", "predict", "post"]
 
 
 def test_a_class_and_file_of_another_name(servers: Servers) -> None:

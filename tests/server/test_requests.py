@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.server.raw_http import read_until, request_bytes
+from tests.server.raw_worker import RawWorker
+from tests.server.releases import write_release
+from truss_server import wire
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.harness import Edge, Servers
 
 FASTAPI = """
@@ -223,10 +229,9 @@ def test_an_annotation_that_exists_only_for_the_type_checker(plain: Edge) -> Non
     ]
 
 
-def test_only_the_upload_of_a_stage_counts(servers: Servers) -> None:
+def test_every_stage_has_the_request(tmp_path: Path) -> None:
     """A preprocess that takes only the request gets the raw body; what it returns is predict's input."""
-    edge = servers.start(
-        """
+    model = """
         import fastapi
 
         class Model:
@@ -239,9 +244,10 @@ def test_only_the_upload_of_a_stage_counts(servers: Servers) -> None:
             async def postprocess(self, inputs, request: fastapi.Request):
                 return [*inputs, len(await request.body())]
         """
-    )
 
-    assert edge.post("/predict", content=b"\xff" * 1000).json() == [1000, "POST", 1000]
+    with RawWorker(sys.executable, write_release(tmp_path / "release", model)) as worker:
+        stream = worker.upload("predict", [wire.BODY], 300_000)
+        assert worker.finish(stream).value == [300_000, "POST", 300_000]
 
 
 def test_a_client_that_closes_its_end_early(edge: Edge) -> None:

@@ -17,21 +17,27 @@ if TYPE_CHECKING:
 SNIPPETS = Path(__file__).parent / "specification"
 
 
-def source(name: str) -> bytes:
-    """Return a snippet's bytes."""
-    return (SNIPPETS / f"{name}.py").read_bytes()
+@pytest.fixture(scope="module")
+def edges(module_servers: Servers, bare_python: str) -> dict[str, Edge]:
+    """Serve every snippet as `model/model.py`, its bytes untouched; what imports no fastapi has none."""
+    started = {
+        path.stem: module_servers.start(
+            "",
+            files={"model/model.py": path.read_bytes()},
+            python=sys.executable if b"import fastapi" in path.read_bytes() else bare_python,
+            ready=False,
+        )
+        for path in SNIPPETS.glob("*.py")
+    }
+    for name, edge in started.items():
+        edge.wait_ready()
+        assert (edge.root / "model" / "model.py").read_bytes() == (SNIPPETS / f"{name}.py").read_bytes()
+    return started
 
 
-def serve(servers: Servers, name: str, python: str | None = None) -> Edge:
-    """Serve a snippet as `model/model.py`, its bytes untouched."""
-    edge = servers.start("", files={"model/model.py": source(name)}, python=python or sys.executable)
-    assert (edge.root / "model" / "model.py").read_bytes() == source(name)
-    return edge
-
-
-def test_chat_completions(servers: Servers, bare_python: str) -> None:
+def test_chat_completions(edges: dict[str, Edge]) -> None:
     """An endpoint delegates to predict; the un-annotated request needs no package."""
-    edge = serve(servers, "chat_completions", bare_python)
+    edge = edges["chat_completions"]
     body = {"messages": [{"role": "user", "content": "hi"}], "model": "m", "stream": False}
 
     for path in ("/v1/chat/completions", "/predict"):
@@ -40,9 +46,9 @@ def test_chat_completions(servers: Servers, bare_python: str) -> None:
     assert edge.post("/v1/completions", body).status_code == 404
 
 
-def test_completions_without_predict(servers: Servers, bare_python: str) -> None:
+def test_completions_without_predict(edges: dict[str, Edge]) -> None:
     """A model with one endpoint and no predict is served."""
-    edge = serve(servers, "completions", bare_python)
+    edge = edges["completions"]
 
     response = edge.post("/v1/completions", {"prompt": "a falcon"})
 
@@ -56,27 +62,27 @@ def test_completions_without_predict(servers: Servers, bare_python: str) -> None
     assert edge.post("/predict", {}).status_code == 404
 
 
-def test_embeddings_messages_and_responses(servers: Servers, bare_python: str) -> None:
+def test_embeddings_messages_and_responses(edges: dict[str, Edge]) -> None:
     """Each method answers its own route."""
-    edge = serve(servers, "embeddings_messages_responses", bare_python)
+    edge = edges["embeddings_messages_responses"]
 
     answers = {name: edge.post(f"/v1/{name}", {}).json() for name in ("embeddings", "messages", "responses")}
 
     assert answers == {name: {"output": name} for name in answers}
 
 
-def test_the_request_in_every_stage(servers: Servers) -> None:
+def test_the_request_in_every_stage(edges: dict[str, Edge]) -> None:
     """A preprocess of the request only, and predict and postprocess of both, take a body that is no JSON."""
-    edge = serve(servers, "stages")
+    edge = edges["stages"]
 
     response = edge.post("/predict", content=b"\x08\x96\x01 a protocol buffer")
 
     assert (response.status_code, response.content) == (200, b"null")
 
 
-def test_cancellation(servers: Servers) -> None:
+def test_cancellation(edges: dict[str, Edge]) -> None:
     """A client that stays gets all chunks; clients that leave are noticed before and during generation."""
-    edge = serve(servers, "cancellation")
+    edge = edges["cancellation"]
 
     with ThreadPoolExecutor() as pool:
         stays = pool.submit(edge.post, "/predict", {})

@@ -248,7 +248,7 @@ class Credit(RuleBasedStateMachine):
             assert len(self.to_send) < before or self.may_send(), "both sides wait for each other"
 
 
-Credit.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Credit.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestCredit = Credit.TestCase
 
 

@@ -241,11 +241,9 @@ def test_large_inputs_and_body(worker: RawWorker) -> None:
 
 def test_it_ends_when_asked(bare_python: str, tmp_path: Path) -> None:
     """STOP ends a worker with exit code 0."""
-    worker = RawWorker(bare_python, write_release(tmp_path / "release", MODEL))
-
-    assert worker.stop() == 0
-    assert worker.output() == ""
-    worker.close()
+    with RawWorker(bare_python, write_release(tmp_path / "release", MODEL)) as worker:
+        assert worker.stop() == 0
+        assert worker.output() == ""
 
 
 @pytest.mark.parametrize(
@@ -263,13 +261,11 @@ def test_it_ends_when_asked(bare_python: str, tmp_path: Path) -> None:
 )
 def test_it_ends_when_the_edge_breaks_the_protocol(bare_python: str, tmp_path: Path, frames: bytes) -> None:
     """A worker does not guess what a broken edge meant."""
-    worker = RawWorker(bare_python, write_release(tmp_path / "release", MODEL))
+    with RawWorker(bare_python, write_release(tmp_path / "release", MODEL)) as worker:
+        worker.send(frames)
 
-    worker.send(frames)
-
-    assert worker.process.wait(20) == -signal.SIGKILL
-    assert "WireError" in worker.output()
-    worker.close()
+        assert worker.process.wait(20) == -signal.SIGKILL
+        assert "WireError" in worker.output()
 
 
 def test_the_servers_neighbours_are_not_the_models(bare_python: str, tmp_path: Path) -> None:
@@ -278,12 +274,11 @@ def test_the_servers_neighbours_are_not_the_models(bare_python: str, tmp_path: P
     shutil.copytree(PACKAGE, site / "truss_server")
     root = write_release(tmp_path / "release", MODEL)
 
-    worker = RawWorker(bare_python, root, package=site / "truss_server")
+    with RawWorker(bare_python, root, package=site / "truss_server") as worker:
+        facts = worker.call("predict", "facts").value
 
-    facts = worker.call("predict", "facts").value
     assert facts["fastapi"] is False
     assert not [entry for entry in facts["path"] if str(site) in entry]
-    worker.close()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is 3.11's")
@@ -292,7 +287,7 @@ def test_a_safe_path_loses_nothing(bare_python: str, tmp_path: Path) -> None:
     extra = build_tree(tmp_path / "extra", {"fastapi.py": ""})
     environ = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(extra)}
 
-    worker = RawWorker(bare_python, write_release(tmp_path / "release", MODEL), environ=environ)
+    root = write_release(tmp_path / "release", MODEL)
 
-    assert worker.call("predict", "facts").value["fastapi"] is True
-    worker.close()
+    with RawWorker(bare_python, root, environ=environ) as worker:
+        assert worker.call("predict", "facts").value["fastapi"] is True
