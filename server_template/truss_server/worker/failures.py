@@ -7,6 +7,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from truss_server.worker.encode import UnserializableError, plain
+from truss_server.worker.inputs import InvalidInputError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -33,6 +36,8 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
         `status` (int), `detail` (plain value for the client), `headers` (list of pairs), and, unless it was raised
         to be an answer (HTTPException), `type`, `message` and `traceback` (str).
     """
+    if isinstance(exc, InvalidInputError):
+        return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
     if _is_http_exception(exc):
         return {
             "status": int(getattr(exc, "status_code", 500)),
@@ -79,8 +84,6 @@ def _is_http_exception(exc: BaseException) -> bool:
 
 
 def _detail(detail: Any) -> Any:
-    from truss_server.worker.encode import UnserializableError, plain
-
     try:
         return plain(detail, "detail")
     except UnserializableError:

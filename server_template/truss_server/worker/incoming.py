@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
 from truss_server.worker.body import Body
+from truss_server.worker.encode import revive
+from truss_server.worker.sockets import Socket
 
 if TYPE_CHECKING:
+    import asyncio
+
     from truss_server.worker.calls import Call
     from truss_server.worker.channel import Channel
-    from truss_server.worker.model import Method
+    from truss_server.worker.methods import Method
 
 
 class Incoming:
@@ -23,11 +27,17 @@ class Incoming:
         call: The call.
         method: What it calls.
         channel: Where credit is given.
+        loop: The model's.
         submit: Starts the call.
     """
 
     def __init__(
-        self, call: Call, method: Method, channel: Channel, submit: Callable[[Call, Method], None]
+        self,
+        call: Call,
+        method: Method,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        submit: Callable[[Call, Method], None],
     ) -> None:
         self._call = call
         self._method = method
@@ -36,7 +46,10 @@ class Incoming:
         self._inbox = wire.Inbox()
         self._inputs = bytearray()
         self._body = bytearray()
-        if method.request:
+        call.consumed = self._consumed
+        if call.is_websocket:
+            call.socket = Socket(call, loop)
+        elif method.request:
             call.body = Body(self._consumed)
 
     def begin(self) -> None:
@@ -58,6 +71,13 @@ class Incoming:
             self._call.cancel()
         elif piece == wire.INPUT:
             self._take_input(payload, last)
+        elif piece == wire.MESSAGE and self._call.socket is not None:
+            self._inbox.received(len(payload))
+            if (
+                not last
+            ):  # the rest of the event cannot come without credit; the last piece waits for the model
+                self._consumed(len(payload))
+            self._call.socket.feed(payload, last=last)
         elif piece == wire.BODY:
             self._inbox.received(len(payload))
             self._take_body(payload, last)
@@ -66,13 +86,13 @@ class Incoming:
 
     def _take_input(self, payload: bytes, last: bool) -> None:
         if last and not self._inputs:
-            self._call.inputs = wire.unpack(payload)
+            self._call.inputs = self._revived(wire.unpack(payload))
         else:
             self._inbox.received(len(payload))
             self._inputs += payload
             self._consumed(len(payload))
             if last:
-                self._call.inputs = wire.unpack(self._inputs)
+                self._call.inputs = self._revived(wire.unpack(self._inputs))
                 self._inputs = bytearray()
         if last and not self._method.request:
             self._submit(self._call, self._method)
@@ -91,6 +111,9 @@ class Incoming:
             self._body = bytearray()
             body.end()
             self._submit(self._call, self._method)
+
+    def _revived(self, value: Any) -> Any:
+        return revive(value) if self._call.framing == "binary" else value
 
     def _consumed(self, size: int) -> None:
         credit = self._inbox.consumed(size)

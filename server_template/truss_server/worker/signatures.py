@@ -38,7 +38,7 @@ def read_arguments(method: Callable[..., Any], name: str) -> Arguments:
         SignatureError: It cannot be called by the rules.
     """
     signature = inspect.signature(method)
-    hints = _hints(method)
+    hints = read_annotations(method)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     classes = {p.name: _request_class(hints.get(p.name, p.annotation)) for p in parameters}
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -84,8 +84,8 @@ def _request_parameter(
     return None
 
 
-def _hints(method: Callable[..., Any]) -> dict[str, Any]:
-    """Return annotations with strings resolved; unresolvable ones as they are."""
+def read_annotations(method: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's annotations with strings resolved; none where one of them cannot be."""
     try:
         return typing.get_type_hints(method)
     except Exception:  # noqa: BLE001 - evaluating the author's strings may raise anything; they stay strings then
