@@ -6,13 +6,15 @@ BIN := .venv/bin
 # Branches, sources and tests, subprocesses included; raised as the figure rises, never lowered.
 COVERAGE := 85
 
+PINS := templates/truss_templates/docker/requirements.txt
+
 # A machine that has its own package index has told pip; uv is told the same.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo format lint types test e2e cov check build bench clean
+.PHONY: help install demo format lint types test e2e cov check build pins bench clean
 
 help: ## List the verbs.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,10 @@ build: install ## Build sdist and wheel and look into them.
 	rm -rf dist
 	$(BIN)/uv build --quiet
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+pins: install ## Pin anew what the server runs on in an image.
+	printf '%s\n' fastapi httptools orjson pip uvicorn uvloop | $(BIN)/uv pip compile --quiet --upgrade --universal \
+	    --python-version 3.10 --no-annotate --custom-compile-command 'make pins' --output-file $(PINS) -
 
 bench: install ## Measure what the project promises in numbers.
 	$(BIN)/python -m benchmarks

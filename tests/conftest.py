@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine import EngineCleaner, connect_engine
+from tests.engine import EngineCleaner
+from truss.errors import EngineError
+from truss.targets.docker_engine import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +48,9 @@ def _environment() -> dict[str, str]:
 def _why_no_engine() -> str:
     """Return why no Docker engine can be used, empty where one answers."""
     try:
-        connect_engine().close()
-    except Exception as exc:  # noqa: BLE001 whatever it is, it is the reason
-        return f"no Docker engine answers ({type(exc).__name__}: {exc})"
+        connect(os.environ).close()
+    except EngineError as exc:
+        return exc.message
     return ""
 
 
@@ -57,14 +59,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("docker") is None or not (reason := _why_no_engine()):
         return
     if os.environ.get(REQUIRE_DOCKER) == "1":
-        pytest.fail(f"{REQUIRE_DOCKER} is set and {reason}", pytrace=False)
+        pytest.fail(f"{REQUIRE_DOCKER} is set: {reason}", pytrace=False)
     pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[EngineCleaner]:
     """Give the engine; what tests made on it and did not remove is removed with the session."""
-    cleaner = EngineCleaner(connect_engine())
+    cleaner = EngineCleaner()
     yield cleaner
     cleaner.finish()
 

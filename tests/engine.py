@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
+from typing import TYPE_CHECKING
 
-import docker
 from docker.errors import APIError, NotFound
-from docker.utils import kwargs_from_env
+
+from truss.targets.docker_engine import connect
+
+if TYPE_CHECKING:
+    import docker
 
 MODEL_LABEL = "truss.model"
 PARENT_LABEL = "truss.parent"
-CONNECT_LIMIT_SECONDS = 5
-CALL_LIMIT_SECONDS = 60
-
-
-def connect_engine() -> docker.APIClient:
-    """Return a client of the engine that answers.
-
-    Raises:
-        DockerException: None does.
-    """
-    docker.APIClient(**kwargs_from_env(), version="auto", timeout=CONNECT_LIMIT_SECONDS).close()
-    return docker.APIClient(**kwargs_from_env(), version="auto", timeout=CALL_LIMIT_SECONDS)
 
 
 class EngineCleaner:
@@ -32,11 +25,11 @@ class EngineCleaner:
     it makes them once; the ones that were there before it stay for good.
 
     Attributes:
-        client: Of the engine.
+        client: Of the engine that answers.
     """
 
-    def __init__(self, client: docker.APIClient) -> None:
-        self.client = client
+    def __init__(self) -> None:
+        self.client: docker.APIClient = connect(os.environ)
         self._before = self._shared_tags()
 
     def unused_model_name(self) -> str:

@@ -28,12 +28,13 @@ from truss.config_values import (
     ModelName,
     PythonFile,
     PythonVersion,
+    Requirements,
     VariableName,
     VariableValue,
     problem,
-    slug,
 )
 from truss.errors import PackageError
+from truss.names import slug
 from truss.yaml_source import read_yaml
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
@@ -142,7 +143,7 @@ class TrussConfig(Section):
     description: str | None = None
     model_metadata: dict[str, Any] = {}
     python_version: PythonVersion = "py311"
-    requirements: Lines = ()
+    requirements: Requirements = ()
     requirements_file: Inside | None = None
     system_packages: Lines = ()
     environment_variables: dict[VariableName, VariableValue] = {}

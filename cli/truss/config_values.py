@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from truss.names import slug
+from truss.requirements import objection, without_comment
 from truss_server.protocol import MANIFEST
 
 CONFIG = "config.yaml"
-
-NAME_LENGTH = 63
-"""What fits into a label of DNS, and so into whatever the name of a model ends up in."""
 
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
@@ -23,13 +21,6 @@ Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 def problem(text: str, advice: str = "") -> PydanticCustomError:
     """Return the error of a value: what is wrong with it, and what to do."""
     return PydanticCustomError("truss", "{problem}", {"problem": text, "advice": advice})
-
-
-def slug(name: str) -> str:
-    """Return a name as lower case letters and digits, single `.`, `_`, `-` between; empty if none is left."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    joined = re.sub(r"[^a-z0-9]+", lambda gap: gap[0] if gap[0] in {".", "_", "-"} else "-", plain)
-    return joined.strip("._-")[:NAME_LENGTH].rstrip("._-")
 
 
 def _line(value: str) -> str:
@@ -114,6 +105,15 @@ def _python_file(value: str) -> str:
     return value
 
 
+def _requirement(value: str) -> str:
+    line = without_comment(value)
+    if not line:
+        raise problem("must not be empty")
+    if (wrong := objection(line)) is not None:
+        raise problem(wrong)
+    return line
+
+
 def _model_name(value: str) -> str:
     if not slug(value):
         raise problem("needs a letter from a to z or a digit", "URLs and images are named after it.")
@@ -122,6 +122,7 @@ def _model_name(value: str) -> str:
 
 Line = Annotated[str, AfterValidator(_line)]
 Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
+Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
 Inside = Annotated[str, AfterValidator(_inside)]
 PythonFile = Annotated[Inside, AfterValidator(_python_file)]
 PythonVersion = Annotated[Minor, BeforeValidator(_python_version)]

@@ -89,11 +89,11 @@ def as_error(exc: BaseException, environ: Mapping[str, str]) -> TrussError:
     lines = "".join(traceback.format_exception(exc)).rstrip().splitlines()
     whole = bool(environ.get(DEBUG_VARIABLE)) or len(lines) <= BUG_LINES
     shown = lines if whole else ["  ...", *lines[-BUG_LINES:]]
-    see_all = "" if whole else f"run it again with {DEBUG_VARIABLE}=1 for the whole traceback and "
+    see_all = "" if whole else f"Run it again with {DEBUG_VARIABLE}=1 for the whole traceback. "
     return TrussError(
-        "this is a bug in truss",
+        "This is a bug in truss.",
         details="\n".join(shown),
-        hint=f"{see_all}please report it with the command you ran",
+        hint=f"{see_all}Please report it with the command you ran.",
     )
 
 

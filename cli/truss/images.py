@@ -10,17 +10,16 @@ their own are found by what they are made of instead, so that
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from truss import __version__
 from truss.context import Context, Member
 from truss_server.protocol import MANIFEST, READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
     from truss.release import PackageFile, ReleasePlan
@@ -34,14 +33,9 @@ UID = 10001
 TAG_LENGTH = 12
 """Hex digits of a digest in a tag."""
 
-NO_IMAGE = "The image could not be built."
-
 MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
-DIGEST_LABEL = "truss.digest"
-CONTEXT_LABEL = "truss.context"
 DRAIN_LABEL = "truss.drain_timeout"
-PARENT_LABEL = "truss.parent"
 
 
 @dataclass(frozen=True)
@@ -49,17 +43,15 @@ class Image:
     """An image to be built.
 
     Attributes:
-        failure: What to say when it cannot be built, one sentence.
+        purpose: What building it does, after "Docker could not".
         tag: Names what it is made of: an image of that tag need not be built again.
         context: Its Dockerfile and files.
-        labels: What is known of it later.
         installs: Whether the build needs the user's pip settings.
     """
 
-    failure: str
+    purpose: str
     tag: str
     context: Context
-    labels: Mapping[str, str] = field(default_factory=dict)
     installs: bool = False
 
 
@@ -79,24 +71,24 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
     base = base_image(plan)
     images: list[Image] = []
 
-    def add(kind: str, failure: str, *members: Member, installs: bool = False, **values: object) -> None:
+    def add(kind: str, purpose: str, *members: Member, installs: bool = False, **values: object) -> None:
         parent = images[-1].tag if images else base
         dockerfile = _render(kind, base=base, base_id=base_id, parent=parent, **values)
         context = Context((_text("Dockerfile", dockerfile), *members))
         tag = f"truss-{kind}:{context.digest[:TAG_LENGTH]}"
-        images.append(Image(failure, tag, context, {PARENT_LABEL: parent}, installs))
+        images.append(Image(purpose, tag, context, installs))
 
     if plan.config.system_packages:
         add(
             "system",
-            "The system packages could not be installed.",
+            "install the system packages",
             packages=_shell_words(plan.config.system_packages),
         )
     pins = _template("requirements.txt")
     server = (_text("requirements.txt", pins), *_server_files())
     add(
         "server",
-        f"The server could not be installed on {base}.",
+        f"install the server on {base}",
         *server,
         installs=True,
         port=PORT,
@@ -107,13 +99,13 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
         lines = "".join(f"{line}\n" for line in plan.requirements)
         add(
             "environment",
-            "The requirements could not be installed.",
+            "install the requirements",
             _text("requirements.txt", lines),
             installs=True,
         )
     data = [file for file in plan.files if _is_data(plan, file)]
     if data:
-        add("data", NO_IMAGE, *map(_release_file, data))
+        add("data", "add the data", *map(_release_file, data))
     return (*images, _release(plan, images[-1].tag))
 
 
@@ -122,21 +114,17 @@ def _release(plan: ReleasePlan, parent: str) -> Image:
     code = [_release_file(file) for file in plan.files if not _is_data(plan, file)]
     manifest = _text(f"release/{MANIFEST}", plan.manifest.to_json())
     names = (plan.config.data_dir, plan.config.bundled_packages_dir)
-    context = Context(
-        (_text("Dockerfile", _render("release", parent=parent)), manifest, *code),
-        folders=tuple(PurePosixPath("release", name) for name in names),
+    dockerfile = _render(
+        "release",
+        parent=parent,
+        model=plan.manifest.model,
+        digest=plan.manifest.digest,
+        tool_version=plan.manifest.tool_version,
+        drain_timeout=plan.config.runtime.drain_timeout,
     )
-    labels = {
-        PARENT_LABEL: parent,
-        MODEL_LABEL: plan.manifest.model,
-        DIGEST_LABEL: plan.manifest.digest,
-        CONTEXT_LABEL: context.digest,
-        DRAIN_LABEL: str(plan.config.runtime.drain_timeout),
-        "truss.tool_version": __version__,
-        "truss.package": plan.package.name,
-    }
-    tag = f"truss/{plan.manifest.model}:{plan.manifest.digest[:TAG_LENGTH]}"
-    return Image(NO_IMAGE, tag, context, labels)
+    folders = tuple(PurePosixPath("release", name) for name in names)
+    context = Context((_text("Dockerfile", dockerfile), manifest, *code), folders)
+    return Image("add the code", f"truss/{plan.manifest.model}:{context.digest[:TAG_LENGTH]}", context)
 
 
 def _is_data(plan: ReleasePlan, file: PackageFile) -> bool:

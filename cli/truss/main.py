@@ -161,10 +161,9 @@ def _shown(error: TrussError, *, as_json: bool) -> typer.Exit:
 def _as_usage_error(exc: Exception) -> TrussError:
     """Return what Typer says of wrong arguments as an error of ours."""
     message: str = getattr(exc, "format_message")()  # noqa: B009 the type is private
-    message = message[:1].lower() + message[1:].rstrip(".").replace("\n\t", " ").replace(":\n", ": ")
     ctx = getattr(exc, "ctx", None)
     path = ctx.command_path if isinstance(exc, _ClickUsageError) and ctx else "truss"
-    return UsageError(message, hint=f"{path} --help shows what there is")
+    return UsageError(message, hint=f"`{path} --help` shows what there is.")
 
 
 app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, context_settings=SETTINGS)
@@ -198,7 +197,7 @@ def _current_folder() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError as exc:
-        raise TrussError("the current folder no longer exists", hint="cd to another one") from exc
+        raise TrussError("The current folder no longer exists.", hint="Change to another one.") from exc
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -43,7 +43,7 @@ class Template:
 
 TEMPLATES = {
     "basic": Template("answers with JSON", '{"prompt": "Hello"}'),
-    "streaming": Template("streams text as it is produced", '{"prompt": "The falcon", "max_words": 40}'),
+    "streaming": Template("streams text as it is produced", '{"prompt": "Tell me about falcons"}'),
     "chat": Template(
         "answers OpenAI's chat completions", '{"messages": [{"role": "user", "content": "Hello"}]}'
     ),
@@ -80,7 +80,7 @@ def plan_scaffold(template: str, name: str) -> list[File]:
         UsageError: There is no such template.
     """
     if template not in TEMPLATES:
-        raise UsageError(f"there is no template {template!r}", hint=f"take one of {', '.join(TEMPLATES)}")
+        raise UsageError(f"There is no template {template!r}.", hint=f"Take one of {', '.join(TEMPLATES)}.")
     sources: dict[PurePosixPath, Path] = {}
     for layer in (SCAFFOLDS / COMMON, SCAFFOLDS / template):
         for source in layer.rglob("*"):
@@ -133,8 +133,8 @@ def name_for(folder: Path, name: str | None) -> str:
     if not found:
         option = "" if name is None else "another "
         raise UsageError(
-            f"{wanted!r} gives no name for the model: it needs a letter from a to z or a digit",
-            hint=f"give {option}--name, such as --name my-model",
+            f"{wanted!r} gives no name for the model: it needs a letter from a to z or a digit.",
+            hint=f"Give {option}--name, such as --name my-model.",
         )
     return found
 
@@ -162,25 +162,25 @@ def write_scaffold(files: Iterable[File], folder: Path) -> None:
         for parent in above:
             _remove_empty(parent)
         if isinstance(exc, OSError):
-            raise EngineError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+            raise EngineError(f"{folder} cannot be written: {exc.strerror or exc}.") from exc
         raise
 
 
 def refuse_taken(folder: Path) -> None:
     """Raise `UsageError` where a package would not be alone."""
-    hint = "choose another folder: nothing is ever overwritten"
+    hint = "Choose another folder: nothing is ever overwritten."
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder} is a file", hint=hint)
+        raise UsageError(f"{folder} is a file.", hint=hint)
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
     except OSError as exc:
-        raise EngineError(f"cannot read {folder}: {exc.strerror or exc}") from exc
+        raise EngineError(f"{folder} cannot be read: {exc.strerror or exc}.") from exc
     if entries:
         more = [f"... and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
         details = "\n".join(f"  {line}" for line in [*entries[:SHOWN], *more])
-        raise UsageError(f"{folder} is not empty", details=details, hint=hint)
+        raise UsageError(f"{folder} is not empty.", details=details, hint=hint)
 
 
 def _write_files(files: Iterable[File], root: Path) -> None:
@@ -189,7 +189,7 @@ def _write_files(files: Iterable[File], root: Path) -> None:
     for file in files:
         path = (inside / file.path).resolve()
         if inside not in path.parents:
-            raise TrussError(f"the template's file {file.path} would lie outside of the package")
+            raise TrussError(f"The template's file {file.path} would lie outside of the package.")
         path.parent.mkdir(parents=True, exist_ok=True)
         # The kernel applies the umask here; chmod would not.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode), "wb") as stream:

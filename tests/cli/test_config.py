@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from truss.config import TrussConfig, load_config
-from truss.config_values import NAME_LENGTH, slug
 from truss.errors import PackageError
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
@@ -287,27 +283,3 @@ def test_folder_without_a_name() -> None:
         load("").model_slug(folder)
 
     assert caught.value.hint == "Write `model_name: my-model` into config.yaml."
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Falcon 7B/instruct", "falcon-7b-instruct"),
-        ("llama_3.1-8b", "llama_3.1-8b"),
-        ("--Été!--", "ete"),
-        ("a..b._c", "a-b-c"),
-        ("x" * 100, "x" * NAME_LENGTH),
-    ],
-)
-def test_slug(name: str, expected: str) -> None:
-    """A name stays as near to what was written as URLs, images and folders allow."""
-    assert slug(name) == expected
-
-
-@given(st.text())
-def test_every_slug_is_a_name(name: str) -> None:
-    """Whatever the name, its slug is empty or a valid component of an image's name, and its own slug."""
-    made = slug(name)
-
-    assert slug(made) == made
-    assert re.fullmatch(r"|[a-z0-9]+([._-][a-z0-9]+)*", made)

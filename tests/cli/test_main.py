@@ -134,7 +134,7 @@ def test_short_help_option(name: str) -> None:
 def test_unknown_command() -> None:
     """A mistyped command is answered with the one that was meant."""
     expected = Outcome(
-        stderr="error: no such command 'pusk'. Did you mean 'push'?\n\nhint: truss --help shows what there is\n",
+        stderr="error: No such command 'pusk'. Did you mean 'push'?\n\nhint: `truss --help` shows what there is.\n",
         code=2,
     )
 
@@ -144,7 +144,7 @@ def test_unknown_command() -> None:
 def test_unknown_option_before_the_command() -> None:
     """A wrong option of `truss` itself is a usage error too."""
     expected = Outcome(
-        stderr="error: no such option: --foo\n\nhint: truss --help shows what there is\n", code=2
+        stderr="error: No such option: --foo\n\nhint: `truss --help` shows what there is.\n", code=2
     )
 
     assert run_truss("--foo") == expected
@@ -153,7 +153,7 @@ def test_unknown_option_before_the_command() -> None:
 def test_unknown_option_of_a_command() -> None:
     """The hint names the command whose option it would be."""
     expected = Outcome(
-        stderr="error: no such option: --foo\n\nhint: truss list --help shows what there is\n", code=2
+        stderr="error: No such option: --foo\n\nhint: `truss list --help` shows what there is.\n", code=2
     )
 
     assert run_truss("list", "--foo") == expected
@@ -166,10 +166,10 @@ def test_usage_error_as_json() -> None:
     assert (outcome.stderr, outcome.code) == ("", 2)
     assert json.loads(outcome.stdout) == {
         "error": {
-            "message": "no such option: --foo",
+            "message": "No such option: --foo",
             "step": "",
             "details": "",
-            "hint": "truss list --help shows what there is",
+            "hint": "`truss list --help` shows what there is.",
             "exit_code": 2,
         }
     }
@@ -226,11 +226,11 @@ def test_bug() -> None:
 
     lines = outcome.stderr.splitlines()
 
-    assert lines[:2] == ["error: this is a bug in truss", "  ..."]
+    assert lines[:2] == ["error: This is a bug in truss.", "  ..."]
     assert lines[-3:] == [
         "ZeroDivisionError: division by zero",
         "",
-        "hint: run it again with TRUSS_DEBUG=1 for the whole traceback and please report it with the command you ran",
+        "hint: Run it again with TRUSS_DEBUG=1 for the whole traceback. Please report it with the command you ran.",
     ]
     assert len(lines) == 10
     assert (outcome.stdout, outcome.code) == ("", 1)
@@ -242,8 +242,8 @@ def test_bug_with_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 
     outcome = run_failing(ZeroDivisionError("division by zero"))
 
-    assert outcome.stderr.startswith("error: this is a bug in truss\nTraceback (most recent call last):\n")
-    assert "\nhint: please report it with the command you ran\n" in outcome.stderr
+    assert outcome.stderr.startswith("error: This is a bug in truss.\nTraceback (most recent call last):\n")
+    assert "\nhint: Please report it with the command you ran.\n" in outcome.stderr
 
 
 def test_output_into_a_closed_pipe() -> None:
@@ -296,6 +296,6 @@ def test_current_folder_is_gone(tmp_path: os.PathLike[str]) -> None:
         check=False,
     )
 
-    assert done.stderr == "error: the current folder no longer exists\n\nhint: cd to another one\n"
+    assert done.stderr == "error: The current folder no longer exists.\n\nhint: Change to another one.\n"
     assert done.returncode == TrussError.exit_code
     assert UsageError.exit_code == 2

@@ -39,19 +39,20 @@ def init(cwd: Path, *args: str) -> Outcome:
 
 
 MADE = """\
-Made falcon-7b, a package whose model answers with JSON:
+Made falcon-7b, a package whose model streams text as it is produced:
   falcon-7b/.truss/config.schema.json
   falcon-7b/.trussignore
   falcon-7b/README.md
   falcon-7b/config.yaml
   falcon-7b/data/.gitkeep
+  falcon-7b/data/words.txt
   falcon-7b/model/__init__.py
   falcon-7b/model/model.py
   falcon-7b/packages/.gitkeep
 
 Next:
   cd falcon-7b && truss push
-  truss predict -d '{"prompt": "Hello"}'
+  truss predict -d '{"prompt": "Tell me about falcons"}'
 """
 
 
@@ -139,8 +140,8 @@ def test_unknown_template(tmp_path: Path) -> None:
     """A template that is none is answered with those that are."""
     expected = Outcome(
         stderr=(
-            "error: there is no template 'stream'\n\n"
-            "hint: take one of basic, streaming, chat, embeddings, falcon\n"
+            "error: There is no template 'stream'.\n\n"
+            "hint: Take one of basic, streaming, chat, embeddings, falcon.\n"
         ),
         code=2,
     )
@@ -158,8 +159,8 @@ def test_refuses_a_folder_with_files(tmp_path: Path) -> None:
     listed = "".join(f"  {letter}.txt\n" for letter in "abcdefgh")
     assert outcome == Outcome(
         stderr=(
-            f"error: {tmp_path}/taken is not empty\n{listed}  ... and 2 more\n\n"
-            "hint: choose another folder: nothing is ever overwritten\n"
+            f"error: {tmp_path}/taken is not empty.\n{listed}  ... and 2 more\n\n"
+            "hint: Choose another folder: nothing is ever overwritten.\n"
         ),
         code=2,
     )
@@ -173,7 +174,7 @@ def test_refuses_a_file(tmp_path: Path) -> None:
     outcome = init(tmp_path, "taken")
 
     assert outcome == Outcome(
-        stderr=f"error: {tmp_path}/taken is a file\n\nhint: choose another folder: nothing is ever overwritten\n",
+        stderr=f"error: {tmp_path}/taken is a file.\n\nhint: Choose another folder: nothing is ever overwritten.\n",
         code=2,
     )
     assert (tmp_path / "taken").read_text() == "mine"
@@ -212,8 +213,8 @@ def test_folder_that_names_nothing(tmp_path: Path) -> None:
     """A folder whose name leaves no slug asks for a name, before anything is made."""
     expected = Outcome(
         stderr=(
-            "error: '隼' gives no name for the model: it needs a letter from a to z or a digit\n\n"
-            "hint: give --name, such as --name my-model\n"
+            "error: '隼' gives no name for the model: it needs a letter from a to z or a digit.\n\n"
+            "hint: Give --name, such as --name my-model.\n"
         ),
         code=2,
     )
@@ -226,7 +227,9 @@ def test_unwritable_folder(tmp_path: Path) -> None:
     """What the machine refuses is named, and nothing is left."""
     outcome = init(Path("/proc"), "made")
 
-    assert outcome == Outcome(stderr="error: cannot write /proc/made: No such file or directory\n", code=6)
+    assert outcome == Outcome(
+        stderr="error: /proc/made cannot be written: No such file or directory.\n", code=6
+    )
 
 
 def files_until(stop: BaseException | None) -> Iterator[File]:
@@ -249,7 +252,7 @@ def test_nothing_is_left_of_a_failure(stop: BaseException | None, exists: bool, 
         write_scaffold(files_until(stop), folder)
 
     if stop is None:
-        assert str(caught.value) == f"cannot write {folder}: File exists"
+        assert str(caught.value) == f"{folder} cannot be written: File exists."
     assert sorted(path.name for path in tmp_path.rglob("*")) == (["above", "made"] if exists else [])
 
 
@@ -319,7 +322,7 @@ def test_name_that_is_none() -> None:
     with pytest.raises(UsageError) as caught:
         name_for(Path("made"), "!!!")
 
-    assert caught.value.hint == "give another --name, such as --name my-model"
+    assert caught.value.hint == "Give another --name, such as --name my-model."
 
 
 def test_example_is_the_falcon_scaffold() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def command(
     ctx: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder to make; an empty one will do.")],
+    *,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the model; without it, the folder's.")
     ] = None,
@@ -31,7 +32,7 @@ def command(
             help=f"What to begin with: {', '.join(TEMPLATES)}.",
             autocompletion=lambda: list(TEMPLATES),
         ),
-    ] = "basic",
+    ] = "streaming",
 ) -> None:
     """Make a new package from a template.
 

@@ -11,7 +11,7 @@ from docker.errors import NotFound
 from docker.types import LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import CONTEXT_LABEL, DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
+from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
 from truss.release import Release
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
@@ -79,13 +79,14 @@ class DockerTarget:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
         images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
         release = images[-1]
-        number = self._number_of(release)
-        if number is None:
-            for image in self._missing(images[:-1]):
-                self._builder.build(image, progress)
-            number = self._next_number(plan.manifest.model)
-            self._builder.build(release, progress, {RELEASE_LABEL: str(number)})
-        return Release(plan.manifest.model, number, plan.manifest.digest, release.tag)
+        for image in self._missing(images):
+            about = {}
+            if image is release:
+                number = self._next_number(plan.manifest.model)
+                about = {"TRUSS_RELEASE": str(number), "TRUSS_PACKAGE": plan.package.name}
+            self._builder.build(image, progress, about)
+        labels = self._labels_of(release.tag)
+        return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
@@ -150,13 +151,17 @@ class DockerTarget:
         found = [container.deployment() for container in self._listed()]
         return sorted(found, key=lambda deployment: deployment.started, reverse=True)
 
-    def _number_of(self, image: Image) -> int | None:
-        """Return the number of a release's image where the engine has it, built from the very same files."""
-        found = self._builder.inspect(image.tag)
-        labels = (found or {}).get("Config", {}).get("Labels") or {}
-        if labels.get(CONTEXT_LABEL) != image.labels[CONTEXT_LABEL]:
-            return None
-        return int(labels[RELEASE_LABEL])
+    def _labels_of(self, tag: str) -> dict[str, str]:
+        """Return the labels of an image of ours.
+
+        Raises:
+            EngineError: It is not there any more.
+        """
+        found = self._builder.inspect(tag)
+        if found is None:
+            raise EngineError(f"The image {tag} was removed.", hint="Push again.")
+        labels: dict[str, str] = found["Config"]["Labels"]
+        return labels
 
     def _missing(self, images: tuple[Image, ...]) -> list[Image]:
         """Return the images after the last one that the engine has."""
@@ -201,8 +206,7 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        image = self._client.inspect_image(release.reference)  # type: ignore[no-untyped-call]
-        drain = float(image["Config"]["Labels"][DRAIN_LABEL])
+        drain = float(self._labels_of(release.reference)[DRAIN_LABEL])
         self._client.create_container(
             release.reference,
             name=name,

@@ -39,7 +39,7 @@ KILLED = 137
 BUILD_LABEL = "truss.build"
 BUILD_ARG = "TRUSS_BUILD"
 
-STEP = re.compile(r"Step \d+/\d+ : (.*)")
+STEP = re.compile(r"Step \d+/\d+ : ")
 NOISE = re.compile(r" ---> |Removing intermediate container |Successfully (built|tagged) ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -73,27 +73,27 @@ class ImageBuilder:
         found = self.inspect(name) or self._pull(name, progress)
         return str(found["Id"])
 
-    def build(self, image: Image, progress: Progress, labels: Mapping[str, str] | None = None) -> None:
+    def build(self, image: Image, progress: Progress, arguments: Mapping[str, str]) -> None:
         """Build an image and tag it.
 
         Args:
             image: What to build.
             progress: Is told what is installed.
-            labels: More of them.
+            arguments: For its Dockerfile: what is known of the image and no part of it.
 
         Raises:
             BuildError: A step failed; its last lines are shown. Nothing is left behind.
         """
         build_id = uuid.uuid4().hex
         settings = pip_settings(self._environ)
+        progress.detail(image.purpose)
         try:
-            with engine_errors("build the image"):
+            with engine_errors(image.purpose):
                 stream = self._client.build(
                     fileobj=image.context.tar(settings.members if image.installs else ()),  # type: ignore[arg-type]
                     custom_context=True,
                     tag=image.tag,
-                    labels={**image.labels, **(labels or {})},
-                    buildargs={BUILD_ARG: build_id, **settings.proxies},
+                    buildargs={BUILD_ARG: build_id, **arguments, **settings.proxies},
                     rm=True,
                     forcerm=True,
                     decode=True,
@@ -156,27 +156,32 @@ def _follow(
             if "error" in event:
                 raise _failure(image, settings, event, [*shown, *lines.rest()])
             for line in lines.feed(event.get("stream", "")):
-                if step := STEP.match(line):
+                if STEP.match(line):
                     shown.clear()
-                    progress.detail(step[1])
                 elif line and not NOISE.match(line):
                     shown.append(line)
                     progress.detail(line)
     except APIError as exc:
-        raise BuildError(image.failure, details=explanation(exc)) from exc
+        raise BuildError(_could_not(image), details=explanation(exc)) from exc
 
 
 def _failure(image: Image, settings: PipSettings, event: dict[str, Any], shown: list[str]) -> BuildError:
     """Return the error of a build, which shows what the failed step said rather than what the engine says of it."""
     hints = []
-    if event.get("errorDetail", {}).get("code") == KILLED:
+    code = event.get("errorDetail", {}).get("code")
+    if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
-    if image.installs and settings.unseen:
+    if code and image.installs and settings.unseen:
         hints.append(
             f"PIP_FIND_LINKS names {', '.join(settings.unseen)}, which a build inside Docker cannot see: "
             "name the URL of a server instead, or push with `--target local`."
         )
-    return BuildError(image.failure, details="\n".join(shown or [event["error"]]), hint="\n".join(hints))
+    return BuildError(_could_not(image), details="\n".join(shown or [event["error"]]), hint="\n".join(hints))
+
+
+def _could_not(image: Image) -> str:
+    """Return what to say of an image that cannot be built."""
+    return f"Docker could not {image.purpose}."
 
 
 class _Lines:

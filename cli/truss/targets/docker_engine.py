@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def connect(environ: Mapping[str, str]) -> docker.APIClient:
     """
     address = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
+        _probe(address)
         settings = kwargs_from_env(dict(environ))
         client = docker.APIClient(**settings, version="auto", timeout=CONNECT_LIMIT_SECONDS)
     except FOREIGN as exc:
@@ -60,6 +62,14 @@ def engine_errors(doing: str) -> Iterator[None]:
 def explanation(error: APIError) -> str:
     """Return what the engine itself says."""
     return str(error.explanation or error)
+
+
+def _probe(address: str) -> None:
+    """Connect once: docker-py leaves a socket whose connection fails to the garbage collector."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(CONNECT_LIMIT_SECONDS)
+            probe.connect(address.removeprefix("unix://"))
 
 
 def _no_engine(address: str, error: Exception) -> EngineError:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
 from truss_server.edge.client import AnswerError, Client
 from truss_server.edge.dialects import ROUTES
+from truss_server.edge.json_body import dump_json, parse_json
 from truss_server.edge.logs import AbortedTransferError, Log
 from truss_server.edge.silence import StreamTimer
 
@@ -84,7 +82,7 @@ class ModelRoutes:
         link, method = self._method(name)
         limit = self._settings.body_limit
         body = b"" if method["request"] and not method["inputs"] else await client.read_body(limit)
-        inputs = wire.pack(parse_json(body)) if method["inputs"] else None
+        inputs = _marshal_inputs(body) if method["inputs"] else None
         client.watch(upload=method["request"] and not method["inputs"], limit=limit)
         try:
             await client.unless_gone(self._slots.acquire())
@@ -198,21 +196,8 @@ class ModelRoutes:
         return AnswerError(500, f"the model raised {error['type']}; its log has the traceback", extra=extra)
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse a request body.
-
-    Raises:
-        AnswerError: 400, it is no JSON.
-    """
+def _marshal_inputs(body: bytes) -> bytes:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
+        return wire.pack(parse_json(body))
+    except ValueError as exc:
         raise AnswerError(400, f"Invalid JSON payload: {exc}") from exc
-
-
-def dump_json(value: Any) -> bytes:
-    """Return a plain value as JSON; what orjson has no form for (integers over 64 bits) by the standard library."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")

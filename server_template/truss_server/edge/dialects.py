@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+from truss_server.edge.json_body import dump_json
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Dialect:
         """
         extra = extra or {}
         if self.name == "plain":
-            return orjson.dumps({"error": message, **extra})
-        text = message if isinstance(message, str) else orjson.dumps(message).decode()
+            return dump_json({"error": message, **extra})
+        text = message if isinstance(message, str) else dump_json(message).decode()
         kind = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
         if self.name == "anthropic":
-            return orjson.dumps({"type": "error", "error": {"type": kind, "message": text, **extra}})
-        return orjson.dumps({"error": {"message": text, "type": kind, "param": None, "code": None, **extra}})
+            return dump_json({"type": "error", "error": {"type": kind, "message": text, **extra}})
+        return dump_json({"error": {"message": text, "type": kind, "param": None, "code": None, **extra}})
 
     def stream_error(self, message: str, extra: dict[str, Any] | None = None) -> bytes:
         """Return the server-sent event that tells a stream's client of an error."""
         if self.name == "responses":
-            body = orjson.dumps({"type": "error", "code": "server_error", "message": message, "param": None})
+            body = dump_json({"type": "error", "code": "server_error", "message": message, "param": None})
             return b"event: error\ndata: " + body + b"\n\n"
         prefix = b"event: error\n" if self.name == "anthropic" else b""
         return prefix + b"data: " + self.error(500, message, extra) + b"\n\n"

@@ -10,7 +10,7 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import orjson
+from truss_server.edge.json_body import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def format_record(record: dict[str, Any]) -> bytes:
     message = record["message"]
     if len(message) > LINE:
         record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
-    return orjson.dumps({"asctime": f"{stamp},{millis:03d}", **record}, default=str) + b"\n"
+    return dump_json({"asctime": f"{stamp},{millis:03d}", **record}) + b"\n"
 
 
 class LibraryHandler(logging.Handler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -10,6 +11,8 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, Callable
 from uuid import UUID
+
+from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
@@ -71,7 +74,7 @@ def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[
     for key, item in value.items():
         if type(key) not in _SCALARS and not isinstance(key, str):
             raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
-        text = str(key) if isinstance(key, str) else json.dumps(key)
+        text = str.__str__(key) if isinstance(key, str) else json.dumps(key)
         result[text] = _walk(item, f"{path}.{text}", depth + 1, convert)
     return result
 
@@ -85,8 +88,8 @@ def _to_json(value: Any) -> Any:
     for method in ("model_dump", "tolist", "dict"):  # pydantic 2; numpy and torch; pydantic 1
         if callable(getattr(type(value), method, None)):
             return getattr(value, method)()
-    if hasattr(type(value), "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise UnserializableError
 
 
@@ -100,7 +103,7 @@ _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (bool, bool),
     (int, int),
     (float, float),
-    (str, str),
+    (str, str.__str__),
     (dict, _without_cache),
     ((list, tuple, set, frozenset), list),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
@@ -159,6 +162,7 @@ def revive(value: Any) -> Any:
 
 
 def _array(value: dict[bytes, Any]) -> Any:
+    import numpy as np  # type: ignore[import-not-found]
 
     kind = value[b"type"]
     flat = np.frombuffer(value[b"data"], dtype=np.dtype(kind.decode() if isinstance(kind, bytes) else kind))
@@ -207,20 +211,20 @@ class Framer:
         """
         if isinstance(item, str):
             self._typed("text/plain; charset=utf-8")
-            return item.encode("utf-8", "surrogatepass")
+            return item.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
         if isinstance(item, (bytes, bytearray, memoryview)):
             self._typed("application/octet-stream")
             return bytes(item)
         value = plain(item, "chunk")
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = dump_plain(value)
         if self._framing in ("lines", "binary"):
             self._typed("application/x-ndjson")
-            return text.encode("utf-8", "surrogatepass") + b"\n"
+            return text + b"\n"
         self._typed("")
         self._events = True
         named = self._framing == "named" and isinstance(value, dict) and isinstance(value.get("type"), str)
-        prefix = f"event: {value['type']}\n" if named else ""
-        return f"{prefix}data: {text}\n\n".encode("utf-8", "surrogatepass")
+        prefix = b"event: %b\n" % _one_line(value["type"]) if named else b""
+        return b"%bdata: %b\n\n" % (prefix, text)
 
     def _typed(self, raw: str) -> None:
         """Note the content type the first item decides; text on an event route is events the author wrote."""
@@ -231,3 +235,8 @@ class Framer:
     def end(self) -> bytes:
         """Return the bytes that close a complete stream."""
         return b"data: [DONE]\n\n" if self._framing == "openai" and self._events else b""
+
+
+def _one_line(text: str) -> bytes:
+    """The name of an event ends with its line."""
+    return " ".join(text.split()).encode("utf-8", "replace")

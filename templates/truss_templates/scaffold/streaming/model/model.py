@@ -37,7 +37,7 @@ class Model:
 
     def _continue(self, words: list[str], count: int, chance: random.Random) -> Iterator[str]:
         word = words[0]
-        for _ in range(count):
+        for place in range(count):
             word = chance.choice(self._followers.get(word) or ["The"])
-            yield word if word == "." else f" {word}"
+            yield word if place == 0 or word == "." else f" {word}"
             time.sleep(SECONDS_PER_WORD)

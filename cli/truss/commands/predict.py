@@ -1,0 +1,51 @@
+"""`truss predict`: call a deployed model."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from truss.deps import Deps
+from truss.lookup import find_running, model_of
+from truss.predict import DEFAULT_SECONDS, predict, read_request
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    data: Annotated[str | None, typer.Option("-d", "--data", metavar="JSON", help="What to send.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("-f", "--file", metavar="FILE", help="File with what to send; - is standard input."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Model to call; without it, that of the current folder."),
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where it is deployed; without it, anywhere.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Call this instead; /predict, or the path that it has."),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.001, help="Wait so long for an answer, and for each piece of it."
+        ),
+    ] = DEFAULT_SECONDS,
+) -> None:
+    """Call a deployed model; its answer appears as it is produced.
+
+    The exit code is 0 only when the answer is a success and complete.
+    """
+    deps = Deps.of(ctx)
+    console = deps.console()
+    body = read_request(data, file, cwd=deps.cwd, stdin=sys.stdin.buffer)
+    if url is None:
+        name = model or model_of(deps.cwd)
+        url = find_running(deps.target, name, environment, note=console.print_note).url
+    predict(deps.client(), console, url, body, seconds=timeout)

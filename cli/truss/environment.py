@@ -1,0 +1,223 @@
+"""The Python environment of a model on this machine: made by uv, holding what its author asked for and no more.
+
+An environment lies in a folder named after what it holds. It is built in its final place, because environments
+know where they are, and counts only once a marker, written last, says that it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from truss.errors import BuildError
+from truss.state import Lock, locked, write_json
+from truss.uv_settings import UvSettings, uv_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from truss.progress import Progress
+
+MARKER = "complete.json"
+
+WAIT = 900.0
+"""Seconds to wait for another push that is making the same environment."""
+
+LIMIT = 3600.0
+"""Seconds uv may take."""
+
+TAIL = 40
+"""Lines of uv's output that an error shows."""
+
+KEY_LENGTH = 16
+
+NO_ENVIRONMENT = "The model's environment could not be made."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an environment is to be.
+
+    Attributes:
+        requirements: Lines of a requirements file.
+        python: `py312`, or None for the interpreter that runs this.
+    """
+
+    requirements: tuple[str, ...]
+    python: str | None
+
+
+def model_python(
+    wanted: Wanted, folder: Path, progress: Progress, environ: Mapping[str, str] = os.environ
+) -> Path:
+    """Return the interpreter of an environment that holds what is wanted, made where it is not there yet.
+
+    Args:
+        wanted: What to make.
+        folder: Where environments are kept.
+        progress: Told what uv says.
+        environ: The user's environment variables.
+
+    Raises:
+        BuildError: No such interpreter, or requirements that cannot be installed.
+        EngineError: Another push has been making the same environment for too long.
+    """
+    ours = f"py3{sys.version_info.minor}"
+    if wanted.python in {None, ours} and not wanted.requirements:
+        return Path(sys.executable)
+    folder.mkdir(parents=True, exist_ok=True)
+    uv = _Uv(uv_settings(environ), folder, progress)
+    base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
+    home = folder / _key(wanted.requirements, base, wanted.python or ours)
+    python = home / "bin" / "python"
+    with locked(
+        home.with_suffix(".lock"),
+        timeout=WAIT,
+        busy=f"Another push has been making this environment for {WAIT / 60:.0f} minutes.",
+        waiting=lambda: progress.detail("another push is making this environment; waiting for it"),
+    ) as lock:
+        if not ((home / MARKER).exists() and python.exists()):
+            with _whole_or_nothing(home):
+                uv.make(home, base, wanted.requirements, lock)
+    return python
+
+
+def _key(requirements: Sequence[str], base: Path, version: str) -> str:
+    """Return a name for what an environment holds, which the order of the requirements does not change."""
+    parts = json.dumps([sorted(requirements), os.path.realpath(base), version])
+    return f"{version}-{hashlib.sha256(parts.encode()).hexdigest()[:KEY_LENGTH]}"
+
+
+@contextmanager
+def _whole_or_nothing(home: Path) -> Iterator[None]:
+    shutil.rmtree(home, ignore_errors=True)  # what somebody left who was killed
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+class _Uv:
+    """Runs uv.
+
+    Args:
+        settings: Environment and arguments.
+        cwd: Folder without any project whose settings uv would take for ours.
+        progress: Told what uv says.
+    """
+
+    def __init__(self, settings: UvSettings, cwd: Path, progress: Progress) -> None:
+        import uv
+
+        try:
+            self._binary = uv.find_uv_bin()
+        except FileNotFoundError as exc:
+            raise BuildError(
+                "uv is not installed.", hint="`pip install uv` into the environment of truss."
+            ) from exc
+        self._settings = settings
+        self._cwd = cwd
+        self._progress = progress
+
+    def find(self, version: str) -> Path:
+        """Return an interpreter of this machine of a version like `py312`."""
+        number = f"3.{version.removeprefix('py3')}"
+        code, lines = self._run(["python", "find", "--system", number], log=False)
+        found = [line for line in lines if Path(line).is_absolute() and os.access(line, os.X_OK)]
+        if code != 0 or not found:
+            raise BuildError(
+                f"There is no Python {number} on this machine, which config.yaml asks for.",
+                details="\n".join(lines),
+                hint="Install it and put it on PATH, take `python_version` out, or push with `--target docker`.",
+            )
+        return Path(found[-1])
+
+    def make(self, home: Path, base: Path, requirements: Sequence[str], lock: Lock) -> None:
+        """Make an environment; the lock is held until uv is gone, even if this process is killed."""
+        code, lines = self._run(
+            ["venv", "--no-project", "--python", str(base), str(home)], lock=lock, log=False
+        )
+        if code != 0:
+            raise BuildError(NO_ENVIRONMENT, details="\n".join(lines))
+        listed = home / "requirements.txt"
+        listed.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        if requirements:
+            python = str(home / "bin" / "python")
+            arguments = ["pip", "install", *self._settings.arguments, "--python", python, "-r", str(listed)]
+            code, lines = self._run(arguments, lock=lock)
+            if code != 0:
+                raise BuildError(
+                    "The requirements could not be installed.",
+                    details="\n".join(lines),
+                    hint="Correct `requirements` in config.yaml.",
+                )
+        write_json(home / MARKER, {"python": str(base), "requirements": list(requirements)})
+
+    def _run(
+        self, arguments: Sequence[str], *, lock: Lock | None = None, log: bool = True
+    ) -> tuple[int, list[str]]:
+        """Return the exit code of a uv command and the last lines it said."""
+        said: deque[str] = deque(maxlen=TAIL)
+        command = [self._binary, "--no-python-downloads", "--color", "never", *arguments]
+        with (
+            subprocess.Popen(
+                command,
+                env=_with_pyenv(self._settings.environ),
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=() if lock is None else (lock.fd,),
+                start_new_session=True,  # Ctrl-C comes to us, and we end uv with all that it has started
+            ) as process,
+            _ended(process),
+        ):
+            for line in process.stdout or ():
+                text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip()
+                said.append(text)
+                if log and text:
+                    self._progress.detail(text)
+            process.wait()
+        return process.returncode, list(said)
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Leave no process behind: none after an exception, none after the time is over."""
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(LIMIT, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        kill()
+        raise
+    finally:
+        timer.cancel()
+
+
+def _with_pyenv(environ: Mapping[str, str]) -> dict[str, str]:
+    """Add pyenv's interpreters behind PATH: its shims answer only for those that are switched on."""
+    root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "~")).expanduser() / ".pyenv")
+    folders = sorted(map(str, root.glob("versions/3.*/bin")))
+    return {**environ, "PATH": os.pathsep.join([environ.get("PATH", os.defpath), *folders])}

@@ -1,0 +1,86 @@
+"""From a package to the plan of a release: equal packages make equal plans, on any machine and at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from truss import __version__
+from truss.config import load_config
+from truss.errors import PackageError
+from truss.excerpt import Mark, describe
+from truss.model_source import check_model, imported_modules
+from truss.package import package_files
+from truss.release import ReleasePlan
+from truss.requirements import implied, objection, read_lines
+from truss.server_source import server_digest
+from truss_server.protocol import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from truss.config import TrussConfig
+    from truss.release import PackageFile
+
+
+def plan_release(package: Path) -> ReleasePlan:
+    """Return the plan of a package's release. Reads, changes nothing.
+
+    Raises:
+        PackageError: The package is wrong.
+    """
+    config = load_config(package)
+    files = package_files(package, config)
+    check_model(package, config, files)
+    requirements = _requirements(package, config, files)
+    model = config.model_slug(package)
+    manifest = Manifest(
+        model=model,
+        digest=_digest(model, config, files, requirements),
+        tool_version=__version__,
+        config=config.filled(),
+    )
+    return ReleasePlan(package.resolve(), config, manifest, files, requirements)
+
+
+def _requirements(package: Path, config: TrussConfig, files: Sequence[PackageFile]) -> tuple[str, ...]:
+    if config.requirements_file is None:
+        listed = list(config.requirements)
+    else:
+        listed = _read_file(package / config.requirements_file)
+    below = {config.model_module_dir, config.bundled_packages_dir}
+    code = [file for file in files if below & {str(folder) for folder in file.path.parents}]
+    return (*listed, *implied(listed, imported_modules(code)))
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise PackageError(f"{path} is not UTF-8.", hint="Save the file as UTF-8.") from exc
+    lines = read_lines(text)
+    wrong = [
+        describe(path, text, Mark(line.number, 1), problem)
+        for line in lines
+        if (problem := objection(line.text)) is not None
+    ]
+    if wrong:
+        raise PackageError(f"{path} cannot be used as it is.", details="\n\n".join(wrong))
+    return [line.text for line in lines]
+
+
+def _digest(
+    model: str, config: TrussConfig, files: Sequence[PackageFile], requirements: Sequence[str]
+) -> str:
+    """Return a hash (hex) over all that decides what a release does; times and places on disk do not."""
+    parts = {
+        "model": model,
+        "tool": __version__,
+        "server": server_digest(),
+        "config": config.filled(),
+        "requirements": requirements,
+        "files": [(str(file.path), file.executable, file.sha256) for file in files],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,26 @@
+"""JSON bodies at the edge: orjson, and the standard library for what orjson has no form for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from truss_server.plain_json import dump_plain
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a request body.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    return orjson.loads(body)
+
+
+def dump_json(value: Any) -> bytes:
+    """Return a plain value as JSON."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # integers over 64 bits, half a surrogate pair
+        return dump_plain(value)

@@ -1,0 +1,279 @@
+"""Environments of models, made by the real uv from packages that the tests make themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness import eventually
+from tests.wheelhouse import SlowSource, make_wheel
+from truss.environment import MARKER, Wanted, model_python
+from truss.errors import BuildError
+from truss.state import is_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+LIST = "import importlib.metadata as m, json; print(json.dumps(sorted(d.name for d in m.distributions())))"
+
+
+@dataclass
+class Lines:
+    """Progress that keeps what it is told."""
+
+    details: list[str] = field(default_factory=list)
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Enter a step; environments have none."""
+        raise NotImplementedError
+
+    def detail(self, line: str) -> None:
+        """Keep a line."""
+        self.details.append(line)
+
+    def note(self, line: str) -> None:
+        """Keep a line."""
+        self.details.append(line)
+
+
+@dataclass
+class Maker:
+    """Makes environments in a folder of its own from a wheelhouse of its own."""
+
+    folder: Path
+    wheels: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """An environment without network in which pip was told of the wheelhouse."""
+        return {
+            "HOME": os.environ["HOME"],
+            "PATH": os.environ["PATH"],
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_FIND_LINKS": str(self.wheels),
+            "PIP_NO_INDEX": "1",
+            "UV_CACHE_DIR": str(self.folder.parent / "cache"),
+            "UV_OFFLINE": "1",
+        }
+
+    def make(self, *requirements: str, python: str | None = None, said: Lines | None = None) -> Path:
+        """Make an environment and return its interpreter."""
+        return model_python(Wanted(requirements, python), self.folder, said or Lines(), self.environ)
+
+    @property
+    def made(self) -> list[str]:
+        """Names of all folders of environments, complete or not."""
+        return (
+            sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+            if self.folder.exists()
+            else []
+        )
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Maker:
+    """Give a maker whose wheelhouse has `tiny`, and `needy`, which needs it."""
+    wheels = tmp_path / "wheels"
+    make_wheel(wheels, "tiny", source="answer = 42\n")
+    make_wheel(wheels, "tiny", "2.0", source="answer = 43\n")
+    make_wheel(wheels, "needy", requires=("tiny<2",))
+    return Maker(tmp_path / "envs", wheels)
+
+
+def run(python: Path, code: str) -> str:
+    """Run code in an environment and return what it prints."""
+    return subprocess.run(
+        [python, "-c", code], check=True, capture_output=True, text=True, timeout=30, cwd="/"
+    ).stdout.strip()
+
+
+def test_nothing_required(maker: Maker) -> None:
+    """A model without requirements runs in the interpreter that runs the tool, and nothing is made."""
+    assert maker.make() == Path(sys.executable)
+    assert maker.make(python=f"py3{sys.version_info.minor}") == Path(sys.executable)
+    assert maker.made == []
+
+
+def test_holds_what_was_asked_for_and_nothing_else(maker: Maker) -> None:
+    """The environment holds the requirements and what they need: no pip, nothing of ours."""
+    said = Lines()
+
+    python = maker.make("needy", said=said)
+
+    assert json.loads(run(python, LIST)) == ["needy", "tiny"]
+    assert run(python, "import tiny; print(tiny.answer)") == "42"
+    assert (
+        run(python, "import sys; print(sys.version_info[:2] == " + repr(tuple(sys.version_info[:2])) + ")")
+        == "True"
+    )
+    assert " + tiny==1.0" in said.details
+
+
+def test_made_once(maker: Maker) -> None:
+    """The same requirements in another order are the same environment, which is not made again."""
+    first = maker.make("needy", "tiny")
+    (first.parent / "witness").touch()
+    said = Lines()
+
+    second = maker.make("tiny", "needy", said=said)
+
+    assert second == first
+    assert (first.parent / "witness").exists()
+    assert said.details == []
+    assert maker.make("tiny==2.0") != first
+    assert len(maker.made) == 2
+
+
+@pytest.mark.parametrize("damage", ["marker", "python"])
+def test_made_again_where_it_is_not_whole(maker: Maker, damage: str) -> None:
+    """An environment that was left half made, or whose interpreter is gone, is made again."""
+    python = maker.make("tiny")
+    home = python.parent.parent
+    (home / "witness").touch()
+    (home / MARKER if damage == "marker" else python).unlink()
+
+    assert maker.make("tiny") == python
+
+    assert not (home / "witness").exists()
+    assert run(python, "import tiny; print(tiny.answer)") == "43"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "words"),
+    [("missing==9", "missing"), ("tiny==9", "tiny==9"), ("tiny==", "tiny=="), ("needy\ntiny==2", "tiny<2")],
+)
+def test_requirements_that_do_not_resolve(maker: Maker, requirement: str, words: str) -> None:
+    """The resolver's own words are in the error, and nothing half made is left."""
+    with pytest.raises(BuildError) as caught:
+        maker.make(*requirement.split("\n"))
+
+    assert caught.value.exit_code == 4
+    assert caught.value.message == "The requirements could not be installed."
+    assert words in caught.value.details
+    assert maker.made == []
+
+
+def test_no_such_python(maker: Maker) -> None:
+    """A version that is not on the machine is never downloaded; the error says where it was asked for."""
+    environ = {**maker.environ, "PATH": "/nowhere", "HOME": str(maker.folder)}
+
+    with pytest.raises(BuildError) as caught:
+        model_python(Wanted((), "py39"), maker.folder, Lines(), environ)
+
+    assert caught.value.message == "There is no Python 3.9 on this machine, which config.yaml asks for."
+    assert "--target docker" in caught.value.hint
+    assert maker.made == []
+
+
+def _others() -> Iterator[tuple[int, Path]]:
+    for folder in [
+        *map(Path, os.environ["PATH"].split(os.pathsep)),
+        *Path.home().glob(".pyenv/versions/3.*/bin"),
+    ]:
+        for minor in range(9, 15):
+            path = folder / f"python3.{minor}"
+            if minor != sys.version_info.minor and path.exists():
+                probe = subprocess.run([path, "-c", ""], check=False, capture_output=True, timeout=30)
+                if probe.returncode == 0:
+                    yield minor, path
+
+
+def test_another_python(maker: Maker) -> None:
+    """Another version that is on the machine is found, and is what the environment is made of."""
+    other = next(_others(), None)
+    if other is None:
+        pytest.skip("there is only one Python on this machine")
+    minor, _ = other
+
+    empty = maker.make(python=f"py3{minor}")
+    filled = maker.make("tiny", python=f"py3{minor}")
+
+    assert json.loads(run(empty, LIST)) == []
+    assert run(empty, "import sys; print(sys.version_info.minor)") == str(minor)
+    assert run(filled, "import sys, tiny; print(sys.version_info.minor, tiny.answer)") == f"{minor} 43"
+
+
+def test_two_at_once(maker: Maker) -> None:
+    """Of two that want the same environment one makes it; the other says that it waits, and gets the same."""
+    slow = SlowSource(maker.wheels)
+    made: list[Path] = []
+    first_said, second_said = Lines(), Lines()
+    first = threading.Thread(target=lambda: made.append(maker.make("slow", said=first_said)))
+    first.start()
+    eventually(slow.started.exists, seconds=30)
+
+    second = threading.Thread(target=lambda: made.append(maker.make("slow", said=second_said)))
+    second.start()
+    eventually(lambda: second_said.details)
+    slow.go.touch()
+    first.join(30)
+    second.join(30)
+
+    assert second_said.details == ["another push is making this environment; waiting for it"]
+    assert len(made) == 2
+    assert made[0] == made[1]
+    assert json.loads(run(made[0], LIST)) == ["slow"]
+
+
+SCRIPT = """\
+import json, sys
+from pathlib import Path
+from tests.cli.test_environment import Lines
+from truss.environment import Wanted, model_python
+wanted, folder, environ = json.loads(sys.argv[1])
+model_python(Wanted(tuple(wanted), None), Path(folder), Lines(), environ)
+"""
+
+
+def _in_a_process(maker: Maker, requirement: str) -> subprocess.Popen[bytes]:
+    arguments = json.dumps([[requirement], str(maker.folder), maker.environ])
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, arguments], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE
+    )
+
+
+def test_interrupt(maker: Maker) -> None:
+    """Ctrl-C ends uv with all that it has started, and leaves nothing that could be taken for whole."""
+    slow = SlowSource(maker.wheels)
+    with _in_a_process(maker, "slow") as process:
+        eventually(slow.started.exists, seconds=30)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+
+    assert b"KeyboardInterrupt" in said
+    eventually(lambda: not is_held(slow.held))
+    assert maker.made == []
+
+
+def test_a_tool_that_was_killed(maker: Maker) -> None:
+    """While the uv of a tool that was killed still works, nobody builds in the same place; then it is made anew."""
+    slow = SlowSource(maker.wheels)
+    with _in_a_process(maker, "slow") as process:
+        eventually(slow.started.exists, seconds=30)
+        process.kill()
+        process.communicate(timeout=30)
+    half_made = maker.made
+    assert len(half_made) == 1
+    said = Lines()
+    made: list[Path] = []
+
+    second = threading.Thread(target=lambda: made.append(maker.make("slow", said=said)))
+    second.start()
+    eventually(lambda: said.details)
+    assert said.details == ["another push is making this environment; waiting for it"]
+    slow.go.touch()
+    second.join(60)
+
+    assert len(made) == 1
+    assert json.loads(run(made[0], LIST)) == ["slow"]
+    assert maker.made == half_made

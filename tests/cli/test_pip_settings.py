@@ -1,0 +1,106 @@
+"""`truss.pip_settings`: what pip reads is what the user set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from truss.errors import BuildError
+from truss.pip_settings import PipSettings, pip_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sent(settings: PipSettings) -> dict[str, str]:
+    """Return the files that go with a build, as text."""
+    return {m.path.name: m.content.decode() for m in settings.members if isinstance(m.content, bytes)}
+
+
+def as_pip_reads(settings: PipSettings, folder: Path) -> dict[str, str]:
+    """Return the options that pip itself finds in the settings."""
+    config = folder / "pip.conf"
+    config.write_text(sent(settings)["pip.conf"])
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        env={**environ, "PIP_CONFIG_FILE": str(config)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    pairs = (line.partition("=") for line in listed.stdout.splitlines())
+    return {name.removeprefix("global."): value.strip("'") for name, _, value in pairs}
+
+
+def test_pip_finds_the_users_index(tmp_path: Path) -> None:
+    """Values reach pip as they are: a percent sign, several links, a number."""
+    settings = pip_settings(
+        {
+            "PIP_INDEX_URL": "https://me:p%40ss@index.test/simple",
+            "PIP_EXTRA_INDEX_URL": "https://a.test/simple  https://b.test/simple",
+            "PIP_FIND_LINKS": "https://c.test/wheels",
+            "PIP_TRUSTED_HOST": "index.test a.test",
+            "PIP_DEFAULT_TIMEOUT": "180",
+            "PIP_REQUIRE_VIRTUALENV": "1",
+        }
+    )
+
+    options = as_pip_reads(settings, tmp_path)
+
+    assert options["index-url"] == "https://me:p%40ss@index.test/simple"
+    assert options["extra-index-url"] == "https://a.test/simple https://b.test/simple"
+    assert options["find-links"] == "https://c.test/wheels"
+    assert options["trusted-host"] == "index.test a.test"
+    assert options["timeout"] == "180"
+    assert "require-virtualenv" not in options
+
+
+def test_folders_of_this_machine_are_left_out_and_told() -> None:
+    """A build in a container sees no folder of the user, whatever names it."""
+    settings = pip_settings({"PIP_FIND_LINKS": "/home/me/wheels https://c.test/wheels file:///srv/wheels"})
+
+    assert settings.unseen == ("/home/me/wheels", "file:///srv/wheels")
+    assert "find-links = https://c.test/wheels\n" in sent(settings)["pip.conf"]
+
+
+def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
+    """Pip in the image trusts what pip on this machine trusts; pip's own variable comes first."""
+    mine, system = tmp_path / "mine.pem", tmp_path / "system.pem"
+    mine.write_text("mine")
+    system.write_text("system")
+
+    files = sent(pip_settings({"PIP_CERT": str(mine), "SSL_CERT_FILE": str(system)}))
+
+    assert "cert = /tmp/settings/certificates.pem\n" in files["pip.conf"]
+    assert files["certificates.pem"] == "mine"
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """The error says which variable is wrong."""
+    with pytest.raises(BuildError) as caught:
+        pip_settings({"SSL_CERT_FILE": str(tmp_path / "gone.pem")})
+
+    expected = f"SSL_CERT_FILE names {tmp_path}/gone.pem, which cannot be read: No such file or directory."
+    assert expected == caught.value.message
+
+
+def test_proxies_are_handed_on_and_written_nowhere() -> None:
+    """Docker keeps these arguments out of images by itself; empty ones are as if they were not set."""
+    settings = pip_settings({"HTTPS_PROXY": "http://me:secret@proxy.test:3128", "no_proxy": "", "LANG": "C"})
+
+    assert settings.proxies == {"HTTPS_PROXY": "http://me:secret@proxy.test:3128"}
+    assert "secret" not in "".join(sent(settings).values())
+
+
+def test_without_settings_there_is_a_file_all_the_same() -> None:
+    """The build copies it, so it has to be there."""
+    settings = pip_settings({})
+
+    assert [str(member.path) for member in settings.members] == ["settings/pip.conf"]
+    assert (settings.proxies, settings.unseen) == ({}, ())

@@ -1,0 +1,82 @@
+"""Requirements: read from a file, refused where no image could follow, implied by imports."""
+
+from __future__ import annotations
+
+import pytest
+
+from truss.requirements import Line, implied, objection, read_lines
+
+
+def test_read_lines() -> None:
+    """Comments and empty lines go, joined lines are one, options and markers stay."""
+    text = (
+        "# pinned\n"
+        "\n"
+        "torch==2.0.1  # the last one that works\n"
+        "--extra-index-url https://example.org/simple\n"
+        "numpy==1.26 \\\n"
+        "    --hash=sha256:aa \\\n"
+        "    --hash=sha256:bb\n"
+        "git+https://example.org/x.git#egg=x ; python_version > '3.9'\n"
+        "last \\"
+    )
+
+    assert read_lines(text) == [
+        Line(3, "torch==2.0.1"),
+        Line(4, "--extra-index-url https://example.org/simple"),
+        Line(5, "numpy==1.26      --hash=sha256:aa      --hash=sha256:bb"),
+        Line(8, "git+https://example.org/x.git#egg=x ; python_version > '3.9'"),
+        Line(9, "last"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-r more.txt",
+        "-rmore.txt",
+        "--requirement=x",
+        "-c x",
+        "-e .",
+        "./x.whl",
+        "../x",
+        "/x.whl",
+        "~/x",
+        "C:\\x",
+    ],
+)
+def test_files_of_this_machine(line: str) -> None:
+    """What names another file is refused, for no image could see it."""
+    assert objection(line) is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch",
+        "Torch[cuda]>=2 ; python_version < '3.13'",
+        "x @ https://example.org/x.whl",
+        "--pre",
+        "--extra-index-url u",
+    ],
+)
+def test_requirements_that_are_fine(line: str) -> None:
+    """Projects, URLs and options that concern indexes pass."""
+    assert objection(line) is None
+
+
+@pytest.mark.parametrize(
+    ("requirements", "modules", "expected"),
+    [
+        ([], {"fastapi", "os"}, ("fastapi",)),
+        ([], {"fastapi", "starlette"}, ("fastapi", "starlette")),
+        (["FastAPI [standard] ==0.110"], {"fastapi"}, ()),
+        (["fastapi>=0.110"], {"fastapi", "starlette"}, ("starlette",)),
+        (["fastapi-users", "fastapi_utils"], {"fastapi"}, ("fastapi",)),
+        (["fastapi @ https://example.org/f.whl"], {"fastapi"}, ()),
+        (["torch"], {"torch"}, ()),
+    ],
+)
+def test_implied(requirements: list[str], modules: set[str], expected: tuple[str, ...]) -> None:
+    """A model that imports fastapi or starlette gets it, unless its author has named it already."""
+    assert implied(requirements, modules) == expected
