@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from truss_server.edge.admission import Slots
 from truss_server.edge.calls import ModelRoutes
 from truss_server.edge.logs import LibraryHandler, Log
+from truss_server.edge.metrics import Metrics
 from truss_server.edge.settings import Settings, read_settings
 from truss_server.edge.supervisor import Supervisor
+from truss_server.edge.websockets import WebsocketRoute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+WEBSOCKET_BYTES = 100 * 1024 * 1024
+"""Size of one websocket message."""
+
+KEEP_ALIVE_SECONDS = 75
+"""A connection without a request is closed after this: longer than the idle time of common proxies."""
 
 
 class Server(uvicorn.Server):
@@ -33,16 +43,26 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, log: Log) -> int:
     """Serve a release until a signal or the loss of its worker; return the exit code."""
-    supervisor = Supervisor(settings, log)
+    metrics = Metrics()
+    supervisor = Supervisor(settings, metrics, log)
     # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
     supervising = asyncio.create_task(supervisor.run())
     await asyncio.sleep(0)
-    from truss_server.edge.app import Application
+    from truss_server.edge.app import Application, create_api
 
+    slots = Slots(settings.concurrency, settings.queue)
+    metrics.watch("truss_running", "Calls the model is working on.", lambda: slots.running)
+    metrics.watch("truss_queued", "Calls that wait for their turn.", lambda: slots.waiting)
+    metrics.watch("truss_expected_wait_seconds", "How long a new call would wait.", slots.expected_wait)
+    calls = ModelRoutes(settings, supervisor, slots, metrics, log)
+    websocket = WebsocketRoute(settings, supervisor, slots, log)
     config = uvicorn.Config(
-        Application(settings, supervisor, ModelRoutes(settings, supervisor, log)),
+        Application(settings.environment, calls, websocket, create_api(settings, supervisor, metrics)),
         http="httptools",
         loop="none",
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -70,7 +90,7 @@ def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
             server.force_exit = True
             supervisor.kill()
         server.should_exit = True
-        supervisor.status = "stopping"
+        supervisor.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

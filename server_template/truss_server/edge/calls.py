@@ -2,202 +2,220 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
-from truss_server.edge.client import AnswerError, Client
-from truss_server.edge.dialects import ROUTES
-from truss_server.edge.json_body import dump_json, parse_json
+from truss_server.edge.asks import Ask
+from truss_server.edge.bodies import parse_body, render_value
+from truss_server.edge.client import AnswerError, Client, too_large
+from truss_server.edge.failures import answer_for
 from truss_server.edge.logs import AbortedTransferError, Log
-from truss_server.edge.silence import StreamTimer
+from truss_server.edge.metrics import Metrics, Stopwatch
+from truss_server.edge.patience import Patience
 
 if TYPE_CHECKING:
     from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange, Link
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
 
 @dataclass(frozen=True)
-class Ask:
+class Job:
     """What is asked of the model.
 
     Attributes:
         name: Of the method.
-        method: What the worker says of it: whether it takes `inputs`, `request`.
+        facts: What the worker says of it: whether it takes `inputs`, `request`.
         inputs: Marshalled, where it takes them.
         body: Raw, where it was read.
     """
 
     name: str
-    method: dict[str, Any]
+    facts: dict[str, Any]
     inputs: bytes | None
     body: bytes
 
 
 class ModelRoutes:
-    """Answers the paths of `dialects.ROUTES`.
+    """Answers calls of the model.
 
     Args:
         settings: Of the edge.
         supervisor: Knows the worker.
-        log: Where failures of the model go.
+        slots: Admit calls.
+        metrics: Count and time them.
+        log: Where failures of the model, and accesses, go.
     """
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, slots: Slots, metrics: Metrics, log: Log
+    ) -> None:
         self._settings = settings
         self._supervisor = supervisor
+        self._slots = slots
+        self._metrics = metrics
         self._log = log
-        self._slots = Slots(settings.concurrency, settings.queue)
-        self._numbers = itertools.count(1)
-        self._prefix = os.urandom(6).hex()
 
-    def handles(self, path: str) -> bool:
-        """Tell whether a path is one of the model's."""
-        return path in ROUTES
+    async def __call__(self, name: str, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request; part of ASGI."""
-        name, dialect = ROUTES[scope["path"]]
-        request_id = self._request_id(scope)
-        client = Client(scope, receive, send, dialect, request_id)
+        Args:
+            name: Of the method its path means.
+            dialect: Of its path.
+            scope: ASGI scope.
+            receive: ASGI receive channel.
+            send: ASGI send channel.
+
+        Raises:
+            AbortedTransferError: The answer broke after its head was sent; the connection is to be cut.
+        """
+        client = Client(scope, receive, send, dialect, Ask(scope, dialect))
+        watch = Stopwatch(self._metrics, name)
         try:
-            await self._answer(client, name)
+            await self._answer(client, name, watch)
         except AnswerError as exc:
             await client.refuse(exc)
+        finally:
+            if client.gone:
+                self._metrics.cancelled.inc()
+            self._log.access(client, watch.end(client.status))
 
-    def _request_id(self, scope: Scope) -> str:
-        for name, value in scope["headers"]:
-            if name in (b"x-request-id", b"x-baseten-request-id"):
-                return str(value.decode("latin-1"))[:128]
-        return f"{self._prefix}{next(self._numbers):08x}"
-
-    async def _answer(self, client: Client, name: str) -> None:
+    async def _answer(self, client: Client, name: str, watch: Stopwatch) -> None:
         if client.scope["method"] != "POST":
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
-        link, method = self._method(name)
+        _, facts = self._method(name)
         limit = self._settings.body_limit
-        body = b"" if method["request"] and not method["inputs"] else await client.read_body(limit)
-        inputs = _marshal_inputs(body) if method["inputs"] else None
-        client.watch(upload=method["request"] and not method["inputs"], limit=limit)
-        try:
-            await client.unless_gone(self._slots.acquire())
-        except OverloadedError:
-            raise AnswerError(
-                429,
-                f"{self._slots.waiting} requests are waiting for the model; try again later",
-                ((b"retry-after", b"1"),),
-            ) from None
+        if client.ask.length > limit:
+            raise too_large(limit)
+        body = b"" if facts["request"] and not facts["inputs"] else await client.read_body(limit)
+        inputs = parse_body(body, binary=client.ask.framing == "binary") if facts["inputs"] else None
+        client.watch(upload=facts["request"] and not facts["inputs"], limit=limit)
+        taken = await self._admit(client)
         try:
             link, _ = self._method(name)  # it may have died while this request waited
-            await self._call(client, link, Ask(name, method, inputs, body))
+            await self._call(client, link, Job(name, facts, inputs, body), watch)
         finally:
-            self._slots.release()
+            self._slots.release(taken)
+
+    async def _admit(self, client: Client) -> float:
+        """Take a slot for a call, in turn.
+
+        Raises:
+            AnswerError: 429, or the client left while it waited.
+        """
+        try:
+            return await client.unless_gone(self._slots.acquire(client.ask.deadline))
+        except OverloadedError as exc:
+            self._metrics.rejected.inc()
+            millis = max(1, round(exc.seconds * 1000))
+            headers = ((b"retry-after", b"%d" % -(-millis // 1000)), (b"retry-after-ms", b"%d" % millis))
+            raise AnswerError(429, f"the model is busy: {exc}", headers) from None
 
     def _method(self, name: str) -> tuple[Link, dict[str, Any]]:
         """Return the worker's link and what it says of a method."""
         link = self._supervisor.link
-        if link is None:
-            raise AnswerError(
-                503, f"the model is not ready: {self._supervisor.status}", ((b"retry-after", b"1"),)
-            )
-        method = self._supervisor.methods.get(name)
-        if method is None:
+        if link is None or self._supervisor.draining:
+            status = self._supervisor.status
+            raise AnswerError(503, f"the model is not ready: {status}", ((b"retry-after", b"1"),))
+        facts = self._supervisor.methods.get(name)
+        if facts is None:
             raise AnswerError(404, f"the model has no method `{name}`")
-        return link, method
+        return link, facts
 
-    async def _call(self, client: Client, link: Link, ask: Ask) -> None:
-        request = client.request_scope() if ask.method["request"] else None
-        exchange = link.open({"method": ask.name, "framing": client.dialect.framing, "request": request})
+    async def _call(self, client: Client, link: Link, job: Job, watch: Stopwatch) -> None:
+        request = client.request_scope() if job.facts["request"] else None
+        head = {"method": job.name, "framing": client.ask.framing, "request": request}
+        exchange = link.open(head, client.ask)
         client.attach(exchange)
-        timer = StreamTimer(exchange, self._settings.read_timeout)
+        patience = Patience(exchange, self._settings.request_timeout)
         try:
-            if ask.inputs is not None:
-                await exchange.send(wire.INPUT, ask.inputs)
-                if ask.method["request"]:
-                    await exchange.send(wire.BODY, ask.body)
+            if job.inputs is not None:
+                await exchange.send(wire.INPUT, job.inputs)
+                if job.facts["request"]:
+                    await exchange.send(wire.BODY, job.body)
             await exchange.begun()
-            if exchange.head is not None and exchange.head["kind"] == "stream":
-                await self._stream(client, exchange, exchange.head, timer)
+            begun = exchange.head
+            if begun is None or begun["kind"] == "value":
+                await self._value(client, exchange, patience)
+            elif client.ask.gather and begun["kind"] == "stream":
+                await self._gather(client, exchange, begun, patience)
             else:
-                await self._value(client, exchange)
+                await self._stream(client, exchange, begun, patience, watch)
         finally:
-            timer.close()
+            patience.close()
             client.close()
             exchange.cancel()
             await exchange.ended()  # the slot is free when the model is, not when the client is
 
-    async def _value(self, client: Client, exchange: Exchange) -> None:
+    async def _value(self, client: Client, exchange: Exchange, patience: Patience) -> None:
         data = await exchange.rest()
-        if client.refusal is not None:
-            raise client.refusal
-        if exchange.error is not None:
-            if not client.gone:
-                raise self._failure(client, exchange.error)
-            return
-        await client.respond(200, dump_json(wire.unpack(data)))
+        self._check(client, exchange, patience)
+        if not client.gone:
+            content_type, body = render_value(wire.unpack(data), binary=client.ask.framing == "binary")
+            await client.respond(200, body, content_type=content_type)
+
+    async def _gather(
+        self, client: Client, exchange: Exchange, head: dict[str, Any], patience: Patience
+    ) -> None:
+        patience.between_chunks(self._settings.read_timeout)
+        parts = []
+        while part := await exchange.more():
+            patience.touch()
+            parts.append(part)
+            exchange.consumed(len(part))
+        self._check(client, exchange, patience)
+        data = b"".join(parts)
+        if head["content_type"] == "application/x-ndjson":
+            body = b"[" + b",".join(data.splitlines()) + b"]"
+        else:
+            _, body = render_value(data.decode("utf-8", "replace"), binary=False)
+        await client.respond(200, body)
 
     async def _stream(
-        self, client: Client, exchange: Exchange, head: dict[str, Any], timer: StreamTimer
+        self,
+        client: Client,
+        exchange: Exchange,
+        head: dict[str, Any],
+        patience: Patience,
+        watch: Stopwatch,
     ) -> None:
-        content_type = head["content_type"] or "application/octet-stream"
-        await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
-        timer.start()
+        content_type = head.get("content_type") or "application/octet-stream"
+        if head["kind"] == "response":
+            await client.start(head["status"], list(head["headers"]))
+        else:
+            await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
+        patience.between_chunks(self._settings.read_timeout)
         while data := await exchange.more():
-            timer.pause()  # a client that reads slowly is not a model that is silent
+            watch.chunk()
+            patience.pause()  # a client that reads slowly is not a model that is silent
             await client.send({"type": "http.response.body", "body": data, "more_body": True})
-            timer.touch()
+            patience.touch()
             exchange.consumed(len(data))
         if client.gone:
             return
+        try:
+            self._check(client, exchange, patience)
+        except AnswerError as exc:
+            client.status = exc.status
+            if content_type.startswith("text/event-stream"):
+                event = client.dialect.stream_error(str(exc.message), exc.extra)
+                await client.send({"type": "http.response.body", "body": event, "more_body": True})
+            raise AbortedTransferError from exc
+        await client.send({"type": "http.response.body", "body": b""})
+
+    def _check(self, client: Client, exchange: Exchange, patience: Patience) -> None:
+        """Raise what the client is to be told where an answer did not come to a good end.
+
+        Raises:
+            AnswerError: The body was too large, the model was silent too long, or it failed.
+        """
         if client.refusal is not None:
-            raise AbortedTransferError
-        if timer.expired:
-            seconds = self._settings.read_timeout
-            exchange.error = {
-                "status": 504,
-                "detail": f"the model was silent for {seconds:g} s",
-                "headers": [],
-            }
-        if exchange.error is None:
-            await client.send({"type": "http.response.body", "body": b""})
-            return
-        failure = self._failure(client, exchange.error)
-        if content_type.startswith("text/event-stream"):
-            event = client.dialect.stream_error(str(failure.message), failure.extra)
-            await client.send({"type": "http.response.body", "body": event, "more_body": True})
-        raise AbortedTransferError
-
-    def _failure(self, client: Client, error: dict[str, Any]) -> AnswerError:
-        """Log an error of the model and say what of it the client is told."""
-        if "traceback" not in error:
-            headers = tuple(
-                (str(k).lower().encode("latin-1"), str(v).encode("latin-1")) for k, v in error["headers"]
-            )
-            if error["status"] >= 500:  # noqa: PLR2004
-                self._log.write("ERROR", str(error["detail"]), request_id=client.request_id)
-            return AnswerError(error["status"], error["detail"], headers)
-        text = f"{error['type']}: {error['message']}"
-        self._log.write(
-            "ERROR",
-            f"the model raised {text}",
-            source="worker",
-            request_id=client.request_id,
-            exc_info=error["traceback"],
-        )
-        if self._settings.development:
-            extra = {"traceback": error["traceback"], "request_id": client.request_id}
-            return AnswerError(500, text, extra=extra)
-        extra = {"request_id": client.request_id}
-        return AnswerError(500, f"the model raised {error['type']}; its log has the traceback", extra=extra)
-
-
-def _marshal_inputs(body: bytes) -> bytes:
-    try:
-        return wire.pack(parse_json(body))
-    except ValueError as exc:
-        raise AnswerError(400, f"Invalid JSON payload: {exc}") from exc
+            raise client.refusal
+        if patience.expired and not client.gone:
+            raise AnswerError(504, f"the model was silent for {patience.expired:g} s")
+        if exchange.error is not None and not client.gone:
+            raise answer_for(exchange.error, client.ask, self._log, development=self._settings.development)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from truss_server import wire
+
+GONE = 499
+"""Status, in logs and metrics, of a request whose client left before its answer began."""
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.asks import Ask
     from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange
 
-_JSON = (b"content-type", b"application/json")
+T = TypeVar("T")
 
 _SCOPE_KEYS = (
     "http_version",
@@ -61,18 +65,20 @@ class Client:
         receive: ASGI receive channel.
         send: ASGI send channel.
         dialect: Shape of errors.
-        request_id: Given or made; sent back in `x-request-id`.
+        ask: What its headers ask for.
 
     Attributes:
         gone: Whether the client left.
+        status: Of its answer, as far as one was sent.
         refusal: Why the call was ended although the client is there.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, ask: Ask) -> None:
         self.scope = scope
         self.send = send
         self.dialect = dialect
-        self.request_id = request_id
+        self.ask = ask
+        self.status = GONE
         self.gone = False
         self.refusal: AnswerError | None = None
         self._receive = receive
@@ -97,17 +103,17 @@ class Client:
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
             if len(body) > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             return body
         parts, size = [], 0
         while True:
             if message["type"] == "http.disconnect":
                 self.gone = True
-                raise AnswerError(499, "the client left before its request was complete")
+                raise AnswerError(GONE, "the client left before its request was complete")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await self._receive()
@@ -125,21 +131,19 @@ class Client:
         if self.gone:
             exchange.cancel()
 
-    async def unless_gone(self, waiting: Awaitable[None]) -> None:
+    async def unless_gone(self, waiting: Awaitable[T]) -> T:
         """Wait for something that a disconnect ends.
 
         Raises:
             AnswerError: The client left.
         """
-        if self.gone:
-            raise AnswerError(499, "the client left")
         self._waiting = asyncio.current_task()
         try:
-            await waiting
+            return await waiting
         except asyncio.CancelledError:
             if not self.gone:
                 raise
-            raise AnswerError(499, "the client left while its request was waiting") from None
+            raise AnswerError(GONE, "the client left while its request was waiting") from None
         finally:
             self._waiting = None
 
@@ -153,7 +157,7 @@ class Client:
                 body = message.get("body", b"")
                 size += len(body)
                 if size > limit:
-                    self.refusal = _too_large(limit)
+                    self.refusal = too_large(limit)
                     (await asyncio.shield(exchange)).cancel()
                     return
                 more = message.get("more_body", False)
@@ -178,16 +182,25 @@ class Client:
                 error.status, self.dialect.error(error.status, error.message, error.extra), error.headers
             )
 
-    async def respond(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Send a whole JSON answer."""
-        await self.start(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
+    async def respond(
+        self,
+        status: int,
+        body: bytes,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        content_type: bytes = b"application/json",
+    ) -> None:
+        """Send a whole answer."""
+        length = b"%d" % len(body)
+        await self.start(status, [(b"content-type", content_type), (b"content-length", length), *headers])
         await self.send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer."""
-        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        self.status = status
+        headers.append((b"x-request-id", self.ask.request_id.encode("latin-1", "replace")))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-def _too_large(limit: int) -> AnswerError:
+def too_large(limit: int) -> AnswerError:
+    """Return the error for a body over the limit."""
     return AnswerError(413, f"the request body is larger than {limit} bytes", ((b"connection", b"close"),))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from truss_server.edge.asks import Ask
 
 
 class Exchange:
@@ -18,20 +21,25 @@ class Exchange:
         link: The connection.
         stream: Number of the stream.
 
+        ask: The request it belongs to, for the log; None for the edge's own.
+
     Attributes:
-        head: How the answer begins, once it does: `kind` and `content_type`.
+        head: How the answer begins, once it does: `kind` and what belongs to it.
         error: How the answer ended, where it ended with an error: payload of ERROR.
         done: Whether the answer has ended. Until then it occupies the worker, client or not.
         cancelled: Whether the worker was told that nobody waits any more.
     """
 
-    def __init__(self, link: Link, stream: int) -> None:
+    def __init__(self, link: Link, stream: int, ask: Ask | None) -> None:
+        self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.done = False
         self.cancelled = False
         self._link = link
         self._stream = stream
+        self.events: deque[dict[str, Any]] = deque()
+        self._event = bytearray()
         self._chunks: list[bytes] = []
         self._news: asyncio.Future[None] | None = None  # awaited by who reads the answer
         self._room: asyncio.Future[None] | None = None  # awaited by who sends the body
@@ -81,6 +89,12 @@ class Exchange:
             self.consumed(len(part))
         return b"".join(parts)
 
+    async def event(self) -> dict[str, Any] | None:
+        """Wait for a websocket's next event and return it; None when the call has ended."""
+        while not self.events and not self.done:
+            await self._changed()
+        return self.events.popleft() if self.events else None
+
     def consumed(self, size: int) -> None:
         """Note that bytes of the answer went to the client; gives the worker credit for more."""
         credit = self._inbox.consumed(size)
@@ -109,6 +123,16 @@ class Exchange:
             if payload:
                 self._chunks.append(payload)
             self.done = bool(kind & wire.LAST)
+        elif piece == wire.MESSAGE:
+            self._inbox.received(len(payload))
+            self._event += payload
+            if (
+                not kind & wire.LAST
+            ):  # the rest cannot come without credit; a whole event waits for its client
+                self.consumed(len(payload))
+                return False
+            self.events.append(wire.unpack(self._event))
+            self._event = bytearray()
         elif piece == wire.HEAD:
             self.head = wire.unpack(payload)
             return False
@@ -145,6 +169,7 @@ class Link(asyncio.Protocol):
     Args:
         loop: The edge's event loop.
         on_state: Called with the payload of each HELLO and STATE.
+        on_log: Called with the payload of each LOG and the request it belongs to.
         on_broken: Called with the reason when the worker breaks the protocol.
 
     Attributes:
@@ -155,10 +180,12 @@ class Link(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         on_state: Callable[[Mapping[str, Any]], None],
+        on_log: Callable[[Mapping[str, Any], Ask | None], None],
         on_broken: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self._on_state = on_state
+        self._on_log = on_log
         self._on_broken = on_broken
         self._decoder = wire.Decoder()
         self._exchanges: dict[int, Exchange] = {}
@@ -183,24 +210,26 @@ class Link(asyncio.Protocol):
         """Hand frames to their exchanges; part of asyncio.Protocol."""
         try:
             for kind, stream, payload in self._decoder.feed(data):
-                if stream == 0:
-                    self._on_state(wire.unpack(payload))
-                    continue
                 exchange = self._exchanges.get(stream)
-                if exchange is not None and exchange.frame(kind, payload):
+                if kind == wire.LOG:
+                    self._on_log(wire.unpack(payload), exchange.ask if exchange is not None else None)
+                elif stream == 0:
+                    self._on_state(wire.unpack(payload))
+                elif exchange is not None and exchange.frame(kind, payload):
                     del self._exchanges[stream]
         except wire.WireError as exc:
             self._on_broken(str(exc))
 
-    def open(self, head: Mapping[str, Any]) -> Exchange:
+    def open(self, head: Mapping[str, Any], ask: Ask | None = None) -> Exchange:
         """Begin a call.
 
         Args:
             head: Payload of its CALL frame.
+            ask: The request it belongs to.
         """
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams)
+        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, ask)
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
         return exchange
 

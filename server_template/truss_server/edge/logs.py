@@ -15,8 +15,13 @@ from truss_server.edge.json_body import dump_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from truss_server.edge.client import Client
+
 LINE = 64 * 1024
 """Characters of one message that are kept."""
+
+WAITING = 20_000
+"""Records that may wait to be written; more are dropped, and counted."""
 
 
 class Log:
@@ -31,6 +36,7 @@ class Log:
         self._stream = stream or sys.stdout.buffer
         self._clock = clock
         self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -44,7 +50,17 @@ class Log:
             fields: request_id, exc_info (a traceback as text) and the like; values JSON has a form for.
         """
         record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
-        self._records.put(record)
+        self._put(record)
+
+    def access(self, client: Client, seconds: float) -> None:
+        """Log an answered request."""
+        self._put({"time": self._clock(), "client": client, "seconds": seconds})
+
+    def _put(self, record: dict[str, Any]) -> None:
+        if self._records.qsize() < WAITING:
+            self._records.put(record)
+        else:
+            self._dropped += 1
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
@@ -55,6 +71,11 @@ class Log:
         while (record := self._records.get()) is not None:
             with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more; serving goes on
                 self._stream.write(format_record(record))
+                if self._dropped and self._records.qsize() < WAITING // 2:
+                    lost, self._dropped = self._dropped, 0
+                    self.write(
+                        "WARNING", f"{lost} log lines were dropped: they came faster than they are read"
+                    )
                 if self._records.empty():
                     self._stream.flush()
         with contextlib.suppress(OSError, ValueError):
@@ -64,12 +85,29 @@ class Log:
 def format_record(record: dict[str, Any]) -> bytes:
     """Return the line of one record; `time` becomes `asctime` in local time with milliseconds."""
     seconds = record.pop("time")
+    if "client" in record:
+        record = _access_fields(record["client"], record["seconds"])
     millis = int(seconds * 1000) % 1000
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     message = record["message"]
     if len(message) > LINE:
         record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
     return dump_json({"asctime": f"{stamp},{millis:03d}", **record}) + b"\n"
+
+
+def _access_fields(client: Client, seconds: float) -> dict[str, Any]:
+    scope = client.scope
+    fields = {
+        "levelname": "INFO",
+        "message": f"{scope['method']} {scope['path']} {client.status}",
+        "source": "edge",
+        "request_id": client.ask.request_id,
+        "status": client.status,
+        "duration_ms": round(seconds * 1000, 3),
+    }
+    if client.ask.traceparent:
+        fields["traceparent"] = client.ask.traceparent
+    return fields
 
 
 class LibraryHandler(logging.Handler):

@@ -29,6 +29,7 @@ class Settings:
         port: Port to bind, likewise.
         fd: Inherited listening socket, or None.
         concurrency: Calls of the model that run at once.
+        request_timeout: Seconds until an answer must have begun, and a whole one be complete.
         queue: Calls that may wait for their turn; more are answered 429.
         read_timeout: Seconds a stream may be silent before it is given up.
         drain_timeout: Seconds running calls are given to finish after SIGTERM.
@@ -45,8 +46,9 @@ class Settings:
     concurrency: int
     read_timeout: float
     drain_timeout: float
-    queue: int = 1024
-    body_limit: int = 256 * 1024 * 1024
+    request_timeout: float
+    queue: int
+    body_limit: int
 
     @property
     def development(self) -> bool:
@@ -85,4 +87,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         concurrency=int(runtime["predict_concurrency"] or DEFAULT_CONCURRENCY),
         read_timeout=float(runtime["streaming_read_timeout"]),
         drain_timeout=float(runtime["drain_timeout"]),
+        request_timeout=float(runtime["request_timeout"]),
+        queue=int(runtime["max_queue"]),
+        body_limit=int(runtime["max_body_bytes"]),
     )

@@ -18,6 +18,8 @@ from truss_server.protocol import ENVIRONMENT_VARIABLE, EXIT_LOAD_FAILED, EXIT_W
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from truss_server.edge.asks import Ask
+    from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
 
 _BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
@@ -28,8 +30,14 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
 STEADY = 60.0
 """Seconds a worker must have been ready for its death not to count as one more in a row."""
 
-STOP_TIMEOUT = 5.0
+STOP_TIMEOUT = 10.0
 """Seconds a worker is given to exit when asked to."""
+
+HEALTH_SECONDS = 1.0
+"""How long a model's answer to whether it is healthy counts."""
+
+ASK_TIMEOUT = 5.0
+"""Seconds the worker is given to answer a question of the edge's own."""
 
 LAST_WORDS = 1.0
 """Seconds to wait for the end of what a dead worker has sent."""
@@ -40,6 +48,7 @@ class Supervisor:
 
     Args:
         settings: Of the edge.
+        metrics: Count restarts.
         log: Receives the worker's output line by line.
 
     Attributes:
@@ -48,17 +57,21 @@ class Supervisor:
         status: `loading`, `ready`, `restarting`, `stopping`, or why it has failed.
     """
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, log: Log) -> None:
+        self.draining = False
+        self.was_ready = False
         self.link: Link | None = None
         self.methods: dict[str, dict[str, Any]] = {}
         self.status = "loading"
         self._settings = settings
+        self._metrics = metrics
         self._log = log
         self._link: Link | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._failed = False
-        self._was_ready = False
         self._stopping = False
+        self._health: asyncio.Task[bool] | None = None
+        self._health_until = 0.0
 
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
@@ -68,7 +81,7 @@ class Supervisor:
             reason = await self._live()
             if self._is_stopping():
                 return 0
-            if self._failed and not self._was_ready:
+            if self._failed and not self.was_ready:
                 return EXIT_LOAD_FAILED
             deaths = 1 if time.monotonic() - started > STEADY else deaths + 1
             if deaths > len(BACKOFF):
@@ -77,10 +90,61 @@ class Supervisor:
                 return EXIT_WORKER_LOST
             self.status = "restarting"
             delay = BACKOFF[deaths - 1]
+            self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
             await asyncio.sleep(delay)
             if self._is_stopping():
                 return 0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a model is loaded that may be called."""
+        return self.link is not None and not self.draining
+
+    def drain(self) -> None:
+        """Admit no more calls; those that run may finish."""
+        self.draining = True
+        self.status = "stopping"
+
+    async def healthy(self) -> bool:
+        """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
+
+        A model whose event loop does not answer is not healthy.
+        """
+        if not self.loaded:
+            return False
+        if self._health is None or (self._health.done() and time.monotonic() > self._health_until):
+            self._health = asyncio.create_task(self._ask_health())
+        healthy = await asyncio.shield(self._health)
+        return healthy and self.loaded
+
+    async def _ask_health(self) -> bool:
+        answer = await self._ask("is_healthy")
+        healthy = answer is not None and bool(wire.unpack(answer))
+        if self.loaded:
+            self.status = "ready" if healthy else "unhealthy"
+        self._health_until = time.monotonic() + HEALTH_SECONDS
+        return healthy
+
+    async def ask_metrics(self) -> bytes:
+        """Return the metrics the model's code registered, as text; empty where there are none."""
+        answer = await self._ask("metrics")
+        return b"" if answer is None else str(wire.unpack(answer)).encode()
+
+    async def _ask(self, method: str) -> bytes | None:
+        """Call a method of the worker's own; None where it fails or does not answer in time."""
+        if self.link is None or method not in self.methods:
+            return None
+        exchange = self.link.open({"method": method, "framing": "lines", "request": None})
+        try:
+            answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
+        except asyncio.TimeoutError:
+            exchange.cancel()
+            return None
+        if exchange.error is not None:
+            self._log.write("ERROR", f"`{method}` failed", exc_info=exchange.error.get("traceback", ""))
+            return None
+        return answer
 
     def _is_stopping(self) -> bool:
         return self._stopping
@@ -115,7 +179,7 @@ class Supervisor:
             self._process = process = await self._spawn(theirs)
         finally:
             theirs.close()
-        self._link = link = Link(loop, self._on_state, self._on_broken)
+        self._link = link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
         await self._copy_output(process)
         code = await process.wait()
@@ -182,14 +246,23 @@ class Supervisor:
         elif state.get("state") == "ready":
             self.methods = dict(state["methods"])
             self.link = self._link
-            self.status = "ready"
-            self._was_ready = True
+            self.status = "stopping" if self.draining else "ready"
+            self._metrics.generation.inc()
+            self.was_ready = True
             self._log.write("INFO", f"ready: {', '.join(sorted(self.methods))}", source="worker")
         elif state.get("state") == "failed":
             self._failed = True
             text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
             self.status = f"the model could not be loaded: {text}"
             self._log.write("ERROR", self.status, source="worker", exc_info=state.get("traceback", ""))
+
+    def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
+        fields = {key: value for key, value in record.items() if key not in ("level", "message")}
+        if ask is not None:
+            fields["request_id"] = ask.request_id
+            if ask.traceparent:
+                fields["traceparent"] = ask.traceparent
+        self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
 
     def _on_broken(self, reason: str) -> None:
         """End a worker that does not keep to the protocol."""

@@ -162,7 +162,7 @@ def revive(value: Any) -> Any:
 
 
 def _array(value: dict[bytes, Any]) -> Any:
-    import numpy as np  # type: ignore[import-not-found]
+    import numpy as np
 
     kind = value[b"type"]
     flat = np.frombuffer(value[b"data"], dtype=np.dtype(kind.decode() if isinstance(kind, bytes) else kind))

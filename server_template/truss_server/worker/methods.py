@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -100,6 +101,7 @@ def find_methods(model: Any) -> dict[str, Method]:
         methods["predict"] = _method(*[stages[name] for name in STAGES if name in stages])
     health = [stages["is_healthy"], _TRUTH] if "is_healthy" in stages else []
     methods["is_healthy"] = _method(_ALIVE, *health)
+    methods["metrics"] = _method(Stage(_metrics, Arguments(inputs=False), is_async=False))
     return methods
 
 
@@ -118,6 +120,12 @@ def _stage(function: Callable[..., Any], name: str) -> Stage:
 async def _alive() -> bool:
     """Answer from the event loop: one that is stuck does not."""
     return True
+
+
+def _metrics() -> str:
+    """Return what the model's code registered with prometheus_client, if it uses that."""
+    client = sys.modules.get("prometheus_client")
+    return str(client.generate_latest().decode()) if client is not None else ""
 
 
 _ALIVE = Stage(_alive, Arguments(inputs=False), is_async=True)
