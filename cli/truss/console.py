@@ -225,6 +225,8 @@ class LiveProgress:
         from rich.console import Console as RichConsole
         from rich.live import Live
 
+        self._steps: list[_Step] = []
+        self._details: deque[str] = deque(maxlen=LIVE_LINES)
         self._console = RichConsole(
             file=stderr, no_color=no_color, highlight=False, markup=False, emoji=False
         )
@@ -235,8 +237,6 @@ class LiveProgress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._steps: list[_Step] = []
-        self._details: deque[str] = deque(maxlen=LIVE_LINES)
 
     def __enter__(self) -> Self:
         self._live.start()

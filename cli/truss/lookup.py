@@ -5,32 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from truss.deps import TARGETS
-from truss.errors import EngineError, NotDeployedError, UsageError
+from truss.errors import EngineError, NotDeployedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from truss.release import Deployment
     from truss.targets import Target
-
-
-def model_of(package: Path) -> str:
-    """Return the name of the model in a folder.
-
-    Raises:
-        UsageError: The folder is no package.
-        PackageError: Its config.yaml is wrong.
-    """
-    from truss.config import load_config
-    from truss.config_values import CONFIG
-
-    if not (package / CONFIG).exists():
-        raise UsageError(
-            f"This folder is no package: it has no {CONFIG}.",
-            hint="Change into one, or name a model by --model.",
-        )
-    return load_config(package).model_slug(package)
 
 
 def all_deployments(target: Callable[[str], Target]) -> tuple[list[Deployment], dict[str, EngineError]]:
@@ -45,6 +26,29 @@ def all_deployments(target: Callable[[str], Target]) -> tuple[list[Deployment], 
     return sorted(found, key=lambda deployment: deployment.started, reverse=True), silent
 
 
+def find_all(target: Callable[[str], Target], model: str, environment: str | None) -> list[Deployment]:
+    """Return the deployments of a model, those that run before all others, newest first.
+
+    Args:
+        target: Gives a target by name.
+        model: Its name.
+        environment: Where it is deployed; None takes any.
+
+    Raises:
+        NotDeployedError: There is none.
+    """
+    listed, silent = all_deployments(target)
+    found = [one for one in listed if one.model == model and environment in {None, one.environment}]
+    if not found:
+        details = [f"The target {name} does not answer: {error.message}" for name, error in silent.items()]
+        details += ["Deployed are:", *(f"  {describe(one)}" for one in listed)] if listed else []
+        where = f" in {environment}" if environment else ""
+        raise NotDeployedError(
+            f"{model} is not deployed{where}.", details="\n".join(details), hint="`truss push` deploys it."
+        )
+    return sorted(found, key=lambda one: not one.running)
+
+
 def find_deployment(
     target: Callable[[str], Target],
     model: str,
@@ -52,7 +56,7 @@ def find_deployment(
     *,
     note: Callable[[str], None],
 ) -> Deployment:
-    """Return the deployment of a model, running or not; of several the newest, those that run before all others.
+    """Return the first of `find_all`.
 
     Args:
         target: Gives a target by name.
@@ -63,23 +67,9 @@ def find_deployment(
     Raises:
         NotDeployedError: There is none.
     """
-    listed, silent = all_deployments(target)
-    where = f" in {environment}" if environment else ""
-    found = [
-        deployment
-        for deployment in listed
-        if deployment.model == model and environment in {None, deployment.environment}
-    ]
-    if not found:
-        others = [f"  {describe(deployment)}" for deployment in listed]
-        details = [f"The target {name} does not answer: {error.message}" for name, error in silent.items()]
-        details += ["Deployed are:", *others] if others else []
-        raise NotDeployedError(
-            f"{model} is not deployed{where}.", details="\n".join(details), hint="`truss push` deploys it."
-        )
-    best = next((deployment for deployment in found if deployment.running), found[0])
-    if len(found) > 1:
-        note(f"{len(found)} deployments of {model}{where}: taking {describe(best)}")
+    best, *others = find_all(target, model, environment)
+    if others:
+        note(f"{model} is deployed {len(others) + 1} times: taking {describe(best)}.")
     return best
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import signal
 import sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,10 +21,10 @@ from truss.commands import SUMMARIES
 from truss.console import Console, as_error
 from truss.deps import Deps, open_target
 from truss.errors import TrussError, UsageError
+from truss.signals import end_by_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import FrameType
 
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -200,16 +199,9 @@ def _current_folder() -> Path:
         raise TrussError("The current folder no longer exists.", hint="Change to another one.") from exc
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End the process on a signal by an exception, so that workflows clean up."""
-    raise SystemExit(128 + number)
-
-
 def run() -> None:
     """Run the command line and end the process."""
-    signal.signal(signal.SIGTERM, _end)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, _end)
+    end_by_exception()
     code: str | int | None = 0
     try:
         app(prog_name="truss")

@@ -188,7 +188,7 @@ def test_fills_an_empty_folder_in_place(tmp_path: Path) -> None:
 
     outcome = init(folder, ".")
 
-    assert outcome.stdout.endswith('Next:\n  truss push\n  truss predict -d \'{"prompt": "Hello"}\'\n')
+    assert outcome.stdout.endswith('Next:\n  truss push\n  truss predict -d \'{"prompt": "Tell me about falcons"}\'\n')
     assert outcome.code == 0
     assert folder.stat().st_ino == before
     assert "model_name: empty\n" in (folder / "config.yaml").read_text()

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from truss import options
 from truss.deps import Deps
-from truss.lookup import find_running, model_of
+from truss.lookup import find_running
 from truss.predict import DEFAULT_SECONDS, predict, read_request
 
 
@@ -20,22 +21,15 @@ def command(
         str | None,
         typer.Option("-f", "--file", metavar="FILE", help="File with what to send; - is standard input."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Model to call; without it, that of the current folder."),
-    ] = None,
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where it is deployed; without it, anywhere.")
-    ] = None,
+    model: options.Model = None,
+    environment: options.Environment = None,
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Call this instead; /predict, or the path that it has."),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", min=0.001, help="Wait so long for an answer, and for each piece of it."
-        ),
+        typer.Option(metavar="SECONDS", help="Wait so long for an answer, and for each piece of it."),
     ] = DEFAULT_SECONDS,
 ) -> None:
     """Call a deployed model; its answer appears as it is produced.
@@ -44,8 +38,9 @@ def command(
     """
     deps = Deps.of(ctx)
     console = deps.console()
+    wait = options.seconds(timeout)
     body = read_request(data, file, cwd=deps.cwd, stdin=sys.stdin.buffer)
     if url is None:
-        name = model or model_of(deps.cwd)
+        name = options.model_name(model, deps.cwd)
         url = find_running(deps.target, name, environment, note=console.print_note).url
-    predict(deps.client(), console, url, body, seconds=timeout)
+    predict(deps.client(), console, url, body, seconds=wait)

@@ -24,6 +24,8 @@ from truss_server.edge.websockets import WebsocketRoute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from truss_server.edge.app import Application
+
 
 WEBSOCKET_BYTES = 100 * 1024 * 1024
 """Size of one websocket message."""
@@ -43,21 +45,26 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, log: Log) -> int:
     """Serve a release until a signal or the loss of its worker; return the exit code."""
+    try:
+        listener = _listen(settings)
+    except OSError as exc:
+        log.write("ERROR", f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}")
+        return 1
     metrics = Metrics()
     supervisor = Supervisor(settings, metrics, log)
-    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
-    supervising = asyncio.create_task(supervisor.run())
-    await asyncio.sleep(0)
-    from truss_server.edge.app import Application, create_api
-
     slots = Slots(settings.concurrency, settings.queue)
-    metrics.watch("truss_running", "Calls the model is working on.", lambda: slots.running)
-    metrics.watch("truss_queued", "Calls that wait for their turn.", lambda: slots.waiting)
-    metrics.watch("truss_expected_wait_seconds", "How long a new call would wait.", slots.expected_wait)
-    calls = ModelRoutes(settings, supervisor, slots, metrics, log)
-    websocket = WebsocketRoute(settings, supervisor, slots, log)
+    metrics.watch_slots(slots)
+
+    def application() -> Application:
+        from truss_server.edge.app import Application, create_api
+
+        calls = ModelRoutes(settings, supervisor, slots, metrics, log)
+        websocket = WebsocketRoute(settings, supervisor, slots, log)
+        return Application(settings.environment, calls, websocket, create_api(settings, supervisor, metrics))
+
     config = uvicorn.Config(
-        Application(settings.environment, calls, websocket, create_api(settings, supervisor, metrics)),
+        application,
+        factory=True,
         http="httptools",
         loop="none",
         ws="websockets-sansio",
@@ -70,7 +77,9 @@ async def serve(settings: Settings, log: Log) -> int:
     )
     server = Server(config)
     _install_signals(server, supervisor)
-    serving = asyncio.create_task(server.serve(sockets=[_listen(settings)]))
+    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
+    supervising = asyncio.create_task(supervisor.run())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     done, _ = await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
     if supervising in done:  # the model is lost; tell those who still wait, and go
         server.should_exit = True
@@ -90,7 +99,7 @@ def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
             server.force_exit = True
             supervisor.kill()
         server.should_exit = True
-        supervisor.drain()
+        supervisor.leave()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

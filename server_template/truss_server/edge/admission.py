@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MEMORY = 0.1
 """Weight of the newest call in the average service time."""
@@ -52,8 +57,8 @@ class Slots:
         """Return the seconds a call that comes now will wait for its slot, by the measured service times."""
         return 0.0 if self._free > 0 else self._service * (len(self._waiting) + 1) / self._limit
 
-    async def acquire(self, deadline: float | None = None) -> float:
-        """Take a slot, waiting for one if need be; return when it was taken, for `release`.
+    async def acquire(self, deadline: float | None = None) -> Callable[[], None]:
+        """Take a slot, waiting for one if need be; return what gives it back, to be called once.
 
         Args:
             deadline: Seconds after which the client will have given up.
@@ -63,7 +68,7 @@ class Slots:
         """
         if self._free > 0:
             self._free -= 1
-            return time.perf_counter()
+            return partial(self._release, time.perf_counter())
         wait = self.expected_wait()
         if len(self._waiting) >= self._queue:
             raise OverloadedError(f"{len(self._waiting)} calls are waiting already", wait)
@@ -80,19 +85,15 @@ class Slots:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
-        return time.perf_counter()
+        return partial(self._release, time.perf_counter())
 
-    def release(self, taken: float) -> None:
-        """Give a slot back, to whoever waits longest.
-
-        Args:
-            taken: What `acquire` returned.
-        """
+    def _release(self, taken: float) -> None:
         seconds = time.perf_counter() - taken
         self._service += (seconds - self._service) * _MEMORY if self._service else seconds
         self._hand_on()
 
     def _hand_on(self) -> None:
+        """Give a slot to whoever waits longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

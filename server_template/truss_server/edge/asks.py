@@ -6,6 +6,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
+from truss_server.edge.client import AnswerError, too_large
 from truss_server.edge.dialects import PLAIN
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _DEADLINES = (b"x-request-timeout", b"x-stainless-timeout", b"x-stainless-read-timeout")
 """Headers in which a client says how many seconds it will wait; the latter two are sent by OpenAI's and Anthropic's."""
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a request's head; a frame, too, has its limit."""
 
 _numbers = itertools.count(1)
 _prefix = os.urandom(6).hex()
@@ -32,11 +36,10 @@ class Ask:
         binary: Whether the body is msgpack and the answer shall be.
         framing: How objects of a stream are to become bytes.
         gather: Whether a stream is to be collected into one JSON document.
-        length: Announced bytes of the body, 0 where nothing is announced.
         deadline: Seconds the client will wait, None where it does not say.
     """
 
-    __slots__ = ("binary", "deadline", "framing", "gather", "length", "request_id", "traceparent")
+    __slots__ = ("_head", "_length", "binary", "deadline", "framing", "gather", "request_id", "traceparent")
 
     def __init__(self, scope: Scope, dialect: Dialect) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -57,8 +60,22 @@ class Ask:
                 accept == b"application/json" and b"openai" not in headers.get(b"user-agent", b"").lower()
             )
         length = headers.get(b"content-length", b"0")
-        self.length = int(length) if length.isdigit() else 0
+        self._length = int(length) if length.isdigit() else 0
+        self._head = sum(len(name) + len(value) for name, value in scope["headers"]) + len(
+            scope["query_string"]
+        )
         self.deadline = next(filter(None, (_seconds(headers.get(name)) for name in _DEADLINES)), None)
+
+    def check_size(self, limit: int) -> None:
+        """Refuse what its head alone shows to be too large.
+
+        Raises:
+            AnswerError: 413 or 431.
+        """
+        if self._head > HEAD_LIMIT:
+            raise AnswerError(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
+        if self._length > limit:
+            raise too_large(limit)
 
 
 def _media_type(content_type: bytes) -> bytes:

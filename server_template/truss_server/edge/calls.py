@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
 from truss_server.edge.asks import Ask
 from truss_server.edge.bodies import parse_body, render_value
-from truss_server.edge.client import AnswerError, Client, too_large
+from truss_server.edge.client import AnswerError, Client
 from truss_server.edge.failures import answer_for
 from truss_server.edge.logs import AbortedTransferError, Log
 from truss_server.edge.metrics import Metrics, Stopwatch
 from truss_server.edge.patience import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange, Link
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is asked of the model.
-
-    Attributes:
-        name: Of the method.
-        facts: What the worker says of it: whether it takes `inputs`, `request`.
-        inputs: Marshalled, where it takes them.
-        body: Raw, where it was read.
-    """
-
-    name: str
-    facts: dict[str, Any]
-    inputs: bytes | None
-    body: bytes
 
 
 class ModelRoutes:
@@ -80,6 +64,7 @@ class ModelRoutes:
         except AnswerError as exc:
             await client.refuse(exc)
         finally:
+            client.close()
             if client.gone:
                 self._metrics.cancelled.inc()
             self._log.access(client, watch.end(client.status))
@@ -89,20 +74,39 @@ class ModelRoutes:
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
         _, facts = self._method(name)
         limit = self._settings.body_limit
-        if client.ask.length > limit:
-            raise too_large(limit)
-        body = b"" if facts["request"] and not facts["inputs"] else await client.read_body(limit)
-        inputs = parse_body(body, binary=client.ask.framing == "binary") if facts["inputs"] else None
-        client.watch(upload=facts["request"] and not facts["inputs"], limit=limit)
-        taken = await self._admit(client)
+        client.ask.check_size(limit)
+        upload = facts["request"] and not facts["inputs"]
+        body = b"" if upload else await client.read_body(limit)
+        inputs = parse_body(body, binary=client.ask.binary) if facts["inputs"] else None
+        client.watch(upload=upload, limit=limit)
+        exchange = await self._open(client, name, facts)
+        patience = Patience(exchange, self._settings.request_timeout)
+        try:
+            client.attach(exchange)
+            if inputs is not None:
+                await exchange.send(wire.INPUT, inputs)
+                if facts["request"]:
+                    await exchange.send(wire.BODY, body)
+            await self._relay(client, exchange, patience, watch)
+        finally:
+            patience.close()
+            exchange.abandon()
+
+    async def _open(self, client: Client, name: str, facts: dict[str, Any]) -> Exchange:
+        """Begin a call when its turn has come."""
+        request = client.request_scope() if facts["request"] else None
+        slot = await self._admit(client)
         try:
             link, _ = self._method(name)  # it may have died while this request waited
-            await self._call(client, link, Job(name, facts, inputs, body), watch)
-        finally:
-            self._slots.release(taken)
+            # The slot is free when the model is, not when the client is.
+            head = {"method": name, "framing": client.ask.framing, "request": request}
+            return link.open(head, slot, client.ask)
+        except BaseException:
+            slot()
+            raise
 
-    async def _admit(self, client: Client) -> float:
-        """Take a slot for a call, in turn.
+    async def _admit(self, client: Client) -> Callable[[], None]:
+        """Take a slot for a call, in turn; return what gives it back.
 
         Raises:
             AnswerError: 429, or the client left while it waited.
@@ -118,7 +122,7 @@ class ModelRoutes:
     def _method(self, name: str) -> tuple[Link, dict[str, Any]]:
         """Return the worker's link and what it says of a method."""
         link = self._supervisor.link
-        if link is None or self._supervisor.draining:
+        if link is None or not self._supervisor.loaded:
             status = self._supervisor.status
             raise AnswerError(503, f"the model is not ready: {status}", ((b"retry-after", b"1"),))
         facts = self._supervisor.methods.get(name)
@@ -126,47 +130,37 @@ class ModelRoutes:
             raise AnswerError(404, f"the model has no method `{name}`")
         return link, facts
 
-    async def _call(self, client: Client, link: Link, job: Job, watch: Stopwatch) -> None:
-        request = client.request_scope() if job.facts["request"] else None
-        head = {"method": job.name, "framing": client.ask.framing, "request": request}
-        exchange = link.open(head, client.ask)
-        client.attach(exchange)
-        patience = Patience(exchange, self._settings.request_timeout)
-        try:
-            if job.inputs is not None:
-                await exchange.send(wire.INPUT, job.inputs)
-                if job.facts["request"]:
-                    await exchange.send(wire.BODY, job.body)
-            await exchange.begun()
-            begun = exchange.head
-            if begun is None or begun["kind"] == "value":
-                await self._value(client, exchange, patience)
-            elif client.ask.gather and begun["kind"] == "stream":
-                await self._gather(client, exchange, begun, patience)
-            else:
-                await self._stream(client, exchange, begun, patience, watch)
-        finally:
-            patience.close()
-            client.close()
-            exchange.cancel()
-            await exchange.ended()  # the slot is free when the model is, not when the client is
+    async def _relay(self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch) -> None:
+        """Bring the answer to the client."""
+        await exchange.begun()
+        head = exchange.head
+        if head is None or head["kind"] == "value":
+            await self._value(client, exchange, patience)
+            return
+        patience.between_chunks(self._settings.read_timeout)
+        if client.ask.gather and head["kind"] == "stream":
+            await self._gather(client, exchange, head, patience)
+        else:
+            await self._stream(client, exchange, head, patience, watch)
 
     async def _value(self, client: Client, exchange: Exchange, patience: Patience) -> None:
         data = await exchange.rest()
+        if client.gone:
+            return
         self._check(client, exchange, patience)
-        if not client.gone:
-            content_type, body = render_value(wire.unpack(data), binary=client.ask.framing == "binary")
-            await client.respond(200, body, content_type=content_type)
+        content_type, body = render_value(wire.unpack(data), binary=client.ask.binary)
+        await client.respond(200, body, content_type=content_type)
 
     async def _gather(
         self, client: Client, exchange: Exchange, head: dict[str, Any], patience: Patience
     ) -> None:
-        patience.between_chunks(self._settings.read_timeout)
         parts = []
         while part := await exchange.more():
             patience.touch()
             parts.append(part)
             exchange.consumed(len(part))
+        if client.gone:
+            return
         self._check(client, exchange, patience)
         data = b"".join(parts)
         if head["content_type"] == "application/x-ndjson":
@@ -188,7 +182,6 @@ class ModelRoutes:
             await client.start(head["status"], list(head["headers"]))
         else:
             await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
-        patience.between_chunks(self._settings.read_timeout)
         while data := await exchange.more():
             watch.chunk()
             patience.pause()  # a client that reads slowly is not a model that is silent
@@ -202,7 +195,7 @@ class ModelRoutes:
         except AnswerError as exc:
             client.status = exc.status
             if content_type.startswith("text/event-stream"):
-                event = client.dialect.stream_error(str(exc.message), exc.extra)
+                event = client.dialect.stream_error(exc.message, exc.extra)
                 await client.send({"type": "http.response.body", "body": event, "more_body": True})
             raise AbortedTransferError from exc
         await client.send({"type": "http.response.body", "body": b""})
@@ -215,7 +208,7 @@ class ModelRoutes:
         """
         if client.refusal is not None:
             raise client.refusal
-        if patience.expired and not client.gone:
+        if patience.expired:
             raise AnswerError(504, f"the model was silent for {patience.expired:g} s")
-        if exchange.error is not None and not client.gone:
+        if exchange.error is not None:
             raise answer_for(exchange.error, client.ask, self._log, development=self._settings.development)

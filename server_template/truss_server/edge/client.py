@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from truss_server import wire
 
-GONE = 499
-"""Status, in logs and metrics, of a request whose client left before its answer began."""
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
 
     from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.asks import Ask
@@ -19,6 +16,13 @@ if TYPE_CHECKING:
     from truss_server.edge.link import Exchange
 
 T = TypeVar("T")
+
+GONE = 499
+"""Status, in logs and metrics, of a request whose client left before its answer began."""
+
+_UPLOAD_MESSAGES = 4  # of at most some 256 KiB each, held for a model that has not begun to read them
+
+_BODILESS = (204, 304)
 
 _SCOPE_KEYS = (
     "http_version",
@@ -82,8 +86,9 @@ class Client:
         self.gone = False
         self.refusal: AnswerError | None = None
         self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
-        self._exchange: asyncio.Future[Exchange] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._upload: asyncio.Queue[tuple[bytes, int]] | None = None
+        self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[Any] | None = None
 
     def request_scope(self) -> dict[str, Any]:
@@ -109,7 +114,7 @@ class Client:
         while True:
             if message["type"] == "http.disconnect":
                 self.gone = True
-                raise AnswerError(GONE, "the client left before its request was complete")
+                raise _left()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
@@ -120,59 +125,69 @@ class Client:
 
     def watch(self, *, upload: bool, limit: int) -> None:
         """Begin to wait for the disconnect, and, for an upload, to pass the body on as the model reads it."""
-        loop = asyncio.get_running_loop()
-        self._exchange = loop.create_future()
-        self._watcher = loop.create_task(self._watch(upload, limit, self._exchange))
+        if upload:
+            self._upload = asyncio.Queue(_UPLOAD_MESSAGES)
+        self._start(self._watch(limit))
 
     def attach(self, exchange: Exchange) -> None:
-        """Name the call that the disconnect cancels."""
-        if self._exchange is not None:
-            self._exchange.set_result(exchange)
-        if self.gone:
-            exchange.cancel()
+        """Name the call that takes the upload, and that the disconnect ends."""
+        self._exchange = exchange
+        if self.gone or self.refusal is not None:
+            exchange.abandon()
+        elif self._upload is not None:
+            self._start(_pass_on(self._upload, exchange))
 
     async def unless_gone(self, waiting: Awaitable[T]) -> T:
         """Wait for something that a disconnect ends.
 
         Raises:
-            AnswerError: The client left.
+            AnswerError: The client left, or sent too much.
         """
         self._waiting = asyncio.current_task()
         try:
             return await waiting
         except asyncio.CancelledError:
-            if not self.gone:
-                raise
-            raise AnswerError(GONE, "the client left while its request was waiting") from None
+            if self.refusal is not None:
+                raise self.refusal from None
+            if self.gone:
+                raise _left() from None
+            raise
         finally:
             self._waiting = None
 
-    async def _watch(self, upload: bool, limit: int, exchange: asyncio.Future[Exchange]) -> None:
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                break
-            if upload:
-                body = message.get("body", b"")
-                size += len(body)
-                if size > limit:
-                    self.refusal = too_large(limit)
-                    (await asyncio.shield(exchange)).cancel()
-                    return
-                more = message.get("more_body", False)
-                await (await asyncio.shield(exchange)).send(wire.BODY, body, 0 if more else wire.LAST)
-                upload = more
+    async def _watch(self, limit: int) -> None:
+        upload, size = self._upload, 0
+        while (message := await self._receive())["type"] != "http.disconnect":
+            if upload is None:
+                continue
+            body = message.get("body", b"")
+            size += len(body)
+            if size > limit:
+                self.refusal = too_large(limit)
+                self._stop()
+                return
+            more = message.get("more_body", False)
+            # While nobody takes the body, the disconnect is noticed only as long as this does not wait.
+            await upload.put((body, 0 if more else wire.LAST))
+            if not more:
+                upload = None
         self.gone = True
+        self._stop()
+
+    def _stop(self) -> None:
+        """End what goes on for this client."""
         if self._waiting is not None:
             self._waiting.cancel()
-        if exchange.done():
-            exchange.result().cancel()
+        if self._exchange is not None:
+            self._exchange.abandon()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
 
     def close(self) -> None:
         """Stop waiting for the disconnect."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def refuse(self, error: AnswerError) -> None:
         """Send an error answer."""
@@ -190,8 +205,11 @@ class Client:
         content_type: bytes = b"application/json",
     ) -> None:
         """Send a whole answer."""
-        length = b"%d" % len(body)
-        await self.start(status, [(b"content-type", content_type), (b"content-length", length), *headers])
+        if status in _BODILESS:
+            body, content = b"", []
+        else:
+            content = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        await self.start(status, [*content, *headers])
         await self.send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -201,6 +219,21 @@ class Client:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 
+async def _pass_on(upload: asyncio.Queue[tuple[bytes, int]], exchange: Exchange) -> None:
+    last = 0
+    while not last:
+        body, last = await upload.get()
+        await exchange.send(wire.BODY, body, last)
+
+
 def too_large(limit: int) -> AnswerError:
-    """Return the error for a body over the limit."""
-    return AnswerError(413, f"the request body is larger than {limit} bytes", ((b"connection", b"close"),))
+    """Return the error for a body over the limit.
+
+    The connection stays open: the rest of the body is read and thrown away, or else a client that is still sending
+    would meet a reset connection before it sees this answer.
+    """
+    return AnswerError(413, f"the request body is larger than {limit} bytes")
+
+
+def _left() -> AnswerError:
+    return AnswerError(GONE, "the client left before its request was answered")

@@ -23,7 +23,7 @@ def answer_for(error: dict[str, Any], ask: Ask, log: Log, *, development: bool) 
         development: Whether the client may see the traceback.
     """
     if "traceback" not in error:
-        headers = tuple((_latin(name).lower(), _latin(value)) for name, value in error["headers"])
+        headers = tuple((_header(name).lower(), _header(value)) for name, value in error["headers"])
         if error["status"] >= SERVER_ERROR:
             log.write("ERROR", str(error["detail"]), request_id=ask.request_id)
         return AnswerError(error["status"], error["detail"], headers)
@@ -43,5 +43,6 @@ def answer_for(error: dict[str, Any], ask: Ask, log: Log, *, development: bool) 
     )
 
 
-def _latin(text: Any) -> bytes:
-    return str(text).encode("latin-1", "replace")
+def _header(text: str) -> bytes:
+    """A name or value an author gave, on one line and in the bytes HTTP has."""
+    return " ".join(text.split()).encode("latin-1", "replace")

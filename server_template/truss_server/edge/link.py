@@ -20,27 +20,27 @@ class Exchange:
     Args:
         link: The connection.
         stream: Number of the stream.
+        on_end: Called when the worker is done with the call, which may be after the client has left.
 
         ask: The request it belongs to, for the log; None for the edge's own.
 
     Attributes:
         head: How the answer begins, once it does: `kind` and what belongs to it.
         error: How the answer ended, where it ended with an error: payload of ERROR.
-        done: Whether the answer has ended. Until then it occupies the worker, client or not.
-        cancelled: Whether the worker was told that nobody waits any more.
+        over: Whether nothing more comes: the answer has ended, or nobody waits for it.
     """
 
-    def __init__(self, link: Link, stream: int, ask: Ask | None) -> None:
+    def __init__(self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None) -> None:
         self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
-        self.done = False
-        self.cancelled = False
+        self.over = False
         self._link = link
         self._stream = stream
-        self.events: deque[dict[str, Any]] = deque()
-        self._event = bytearray()
+        self._on_end = on_end
         self._chunks: list[bytes] = []
+        self._events: deque[dict[str, Any]] = deque()  # of a websocket
+        self._event = bytearray()
         self._news: asyncio.Future[None] | None = None  # awaited by who reads the answer
         self._room: asyncio.Future[None] | None = None  # awaited by who sends the body
         self._inbox = wire.Inbox()
@@ -48,32 +48,32 @@ class Exchange:
         self._granted = wire.WINDOW
 
     async def send(self, kind: int, message: bytes | memoryview, last: int = wire.LAST) -> None:
-        """Send INPUT or BODY bytes of any size, waiting for credit; stops when the answer has ended."""
+        """Send INPUT or BODY bytes of any size, waiting for credit; stops when the call is over."""
         for at in range(0, max(len(message), 1), wire.PIECE):
             piece = message[at : at + wire.PIECE]
-            while self._granted - self._sent < len(piece):
-                if self.done:
-                    return
+            while self._granted - self._sent < len(piece) and not self.over:
                 self._room = self._link.loop.create_future()
                 await self._room
+            if self.over:
+                return
             self._sent += len(piece)
             final = last if at + wire.PIECE >= len(message) else 0
             self._link.write(wire.encode(kind | final, self._stream, piece))
 
-    def cancel(self) -> None:
-        """Tell the worker that the client left. The answer still comes to its end."""
-        if not self.done and not self.cancelled:
-            self.cancelled = True
+    def abandon(self) -> None:
+        """Tell the worker that nobody waits any more; what it still says is thrown away."""
+        if not self.over:
             self._link.write(wire.encode(wire.CANCEL, self._stream))
+            self._end()
 
     async def begun(self) -> None:
         """Wait for the head of the answer, or its end."""
-        while self.head is None and not self.done:
+        while self.head is None and not self.over:
             await self._changed()
 
     async def more(self) -> bytes:
         """Wait for bytes of the answer and return all there are; empty when it has ended."""
-        while not self._chunks and not self.done:
+        while not self._chunks and not self.over:
             await self._changed()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
@@ -81,7 +81,7 @@ class Exchange:
 
     async def rest(self) -> bytes:
         """Return all bytes of the answer up to its end, in memory."""
-        if self.done:
+        if self.over:
             return await self.more()
         parts = []
         while part := await self.more():
@@ -90,26 +90,25 @@ class Exchange:
         return b"".join(parts)
 
     async def event(self) -> dict[str, Any] | None:
-        """Wait for a websocket's next event and return it; None when the call has ended."""
-        while not self.events and not self.done:
+        """Wait for a websocket's next event and return it; None when the call is over."""
+        while not self._events and not self.over:
             await self._changed()
-        return self.events.popleft() if self.events else None
+        return self._events.popleft() if self._events else None
 
     def consumed(self, size: int) -> None:
         """Note that bytes of the answer went to the client; gives the worker credit for more."""
         credit = self._inbox.consumed(size)
-        if credit and not self.done:
+        if credit and not self.over:
             self._link.write(wire.encode_credit(self._stream, credit))
-
-    async def ended(self) -> None:
-        """Wait until the worker is done with the call, throwing away what it still says."""
-        while not self.done:
-            await self._changed()
-            self._chunks.clear()
 
     async def _changed(self) -> None:
         self._news = self._link.loop.create_future()
         await self._news
+
+    def _end(self) -> None:
+        self.over = True
+        _resolve(self._news)
+        _resolve(self._room)
 
     def frame(self, kind: int, payload: bytes) -> bool:
         """Take a frame from the worker; return whether it was the last.
@@ -118,49 +117,52 @@ class Exchange:
             WireError: It does not belong here.
         """
         piece = kind & ~wire.LAST
-        if piece == wire.DATA:
-            self._inbox.received(len(payload))
-            if payload:
-                self._chunks.append(payload)
-            self.done = bool(kind & wire.LAST)
-        elif piece == wire.MESSAGE:
-            self._inbox.received(len(payload))
-            self._event += payload
-            if (
-                not kind & wire.LAST
-            ):  # the rest cannot come without credit; a whole event waits for its client
-                self.consumed(len(payload))
-                return False
-            self.events.append(wire.unpack(self._event))
-            self._event = bytearray()
-        elif piece == wire.HEAD:
-            self.head = wire.unpack(payload)
-            return False
-        elif piece == wire.CREDIT:
+        if piece == wire.CREDIT:
             self._granted += wire.decode_credit(payload)
             _resolve(self._room)
-            return False
+        elif piece == wire.HEAD:
+            self.head = wire.unpack(payload)  # news with the bytes that follow
+        elif piece == wire.DATA:
+            self._inbox.received(len(payload))
+            if payload and not self.over:
+                self._chunks.append(payload)
+            _resolve(self._news)
+        elif piece == wire.MESSAGE:
+            self._inbox.received(len(payload))
+            self._take_message(payload, last=bool(kind & wire.LAST))
         elif piece == wire.ERROR:
             self.error = wire.unpack(payload)
-            self.done = True
         else:
             raise wire.WireError(f"a frame of kind {kind} on stream {self._stream}")
-        _resolve(self._news)
-        if self.done:
-            _resolve(self._room)
-        return self.done
+        done = piece == wire.ERROR or kind == wire.DATA | wire.LAST
+        if done:
+            self._end()
+            self._on_end()
+        return done
+
+    def _take_message(self, payload: bytes, *, last: bool) -> None:
+        self._event += payload
+        if last:
+            self._events.append(wire.unpack(self._event))
+            self._event = bytearray()
+            _resolve(self._news)
+        else:  # the rest cannot come without credit; a whole event waits for its client
+            self.consumed(len(payload))
 
     def lost(self, reason: str) -> None:
         """End the answer because the worker is gone."""
         self.error = {"status": 500, "detail": reason, "headers": [], "lost": True}
-        self.done = True
-        _resolve(self._news)
-        _resolve(self._room)
+        self._end()
+        self._on_end()
 
 
 def _resolve(future: asyncio.Future[None] | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)
+
+
+def _nothing() -> None:
+    """What happens at the end of a call nobody counts."""
 
 
 class Link(asyncio.Protocol):
@@ -193,11 +195,6 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
 
-    @property
-    def calls(self) -> int:
-        """Calls the worker has not finished."""
-        return len(self._exchanges)
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; part of asyncio.Protocol."""
         self._transport = transport  # type: ignore[assignment]  # a stream socket's transport is a Transport
@@ -220,17 +217,20 @@ class Link(asyncio.Protocol):
         except wire.WireError as exc:
             self._on_broken(str(exc))
 
-    def open(self, head: Mapping[str, Any], ask: Ask | None = None) -> Exchange:
+    def open(
+        self, head: Mapping[str, Any], on_end: Callable[[], None] = _nothing, ask: Ask | None = None
+    ) -> Exchange:
         """Begin a call.
 
         Args:
             head: Payload of its CALL frame.
+            on_end: Called when the worker is done with it.
             ask: The request it belongs to.
         """
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, ask)
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
+        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask)
         return exchange
 
     def write(self, frames: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 LINE = 64 * 1024
 """Characters of one message that are kept."""
 
-WAITING = 20_000
-"""Records that may wait to be written; more are dropped, and counted."""
+BACKLOG = 16 * 1024 * 1024
+"""Characters that may wait for whoever reads the log; what comes on top is counted and dropped."""
+
+_RECORD = 256  # what a record without characters counts
 
 
 class Log:
@@ -36,6 +39,8 @@ class Log:
         self._stream = stream or sys.stdout.buffer
         self._clock = clock
         self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._taken = 0  # characters; each of the two counters is written by one thread only
+        self._written = 0
         self._dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
@@ -53,14 +58,26 @@ class Log:
         self._put(record)
 
     def access(self, client: Client, seconds: float) -> None:
-        """Log an answered request."""
-        self._put({"time": self._clock(), "client": client, "seconds": seconds})
+        """Log an answered request, with how long it took; the line is made on the log's thread."""
+        self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
 
     def _put(self, record: dict[str, Any]) -> None:
-        if self._records.qsize() < WAITING:
-            self._records.put(record)
-        else:
+        if self._taken - self._written > BACKLOG:
             self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self.write("WARNING", f"{dropped} records were dropped: nobody read the log fast enough")
+        self._taken += len(record["message"]) + _RECORD
+        self._records.put(record)
+
+    async def keep_up(self) -> None:
+        """Wait while much is unwritten and somebody reads it."""
+        while self._taken - self._written > BACKLOG // 2:
+            written = self._written
+            await asyncio.sleep(0.02)
+            if self._written == written:
+                return
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
@@ -69,15 +86,12 @@ class Log:
 
     def _write(self) -> None:
         while (record := self._records.get()) is not None:
+            size = len(record["message"]) + _RECORD
             with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more; serving goes on
                 self._stream.write(format_record(record))
-                if self._dropped and self._records.qsize() < WAITING // 2:
-                    lost, self._dropped = self._dropped, 0
-                    self.write(
-                        "WARNING", f"{lost} log lines were dropped: they came faster than they are read"
-                    )
                 if self._records.empty():
                     self._stream.flush()
+            self._written += size
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 

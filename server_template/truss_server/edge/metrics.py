@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from truss_server.edge.admission import Slots
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
@@ -66,8 +68,13 @@ class Metrics:
         self.latency = lru_cache(maxsize=64)(self._observer_of(self._latency))
         self.first = lru_cache(maxsize=64)(self._observer_of(self._first))
 
-    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Add a gauge whose value is asked for when it is read."""
+    def watch_slots(self, slots: Slots) -> None:
+        """Add gauges of who runs and who waits; their values are asked for when they are read."""
+        self._watch("truss_running", "Calls the model is working on.", lambda: slots.running)
+        self._watch("truss_queued", "Calls that wait for their turn.", lambda: slots.waiting)
+        self._watch("truss_expected_wait_seconds", "How long a new call would wait.", slots.expected_wait)
+
+    def _watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(value)
 
     def render(self) -> bytes:

@@ -54,4 +54,4 @@ class Patience:
             self._handle = self._loop.call_later(min(left, self._seconds), self._look)
             return
         self.expired = self._seconds
-        self._exchange.cancel()
+        self._exchange.abandon()

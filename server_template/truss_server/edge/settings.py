@@ -60,8 +60,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     """Parse the command line and read the manifest it points to.
 
     Raises:
-        OSError: There is no manifest.
-        ValueError: The manifest is none.
+        SystemExit: 2, the command line is wrong or names no release.
     """
     parser = argparse.ArgumentParser(
         prog="truss_server.edge", description="Serve a release of a model over HTTP."
@@ -74,7 +73,10 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
     args = parser.parse_args(arguments)
     root = args.release.resolve()
-    manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        parser.error(f"{root} is no release: {exc}")
     runtime: dict[str, Any] = manifest.config["runtime"]
     return Settings(
         root=root,

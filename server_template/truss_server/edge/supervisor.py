@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.link import Link
-from truss_server.edge.logs import LINE, Log
+from truss_server.edge.output import copy_output
 from truss_server.protocol import ENVIRONMENT_VARIABLE, EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from truss_server.edge.asks import Ask
+    from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
 
 _BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
 
 BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before the first, second, ... start after a death; after as many deaths in a row it is given up."""
+"""Seconds before the first, second, ... start after a death; with one death more in a row it is given up."""
 
 STEADY = 60.0
 """Seconds a worker must have been ready for its death not to count as one more in a row."""
@@ -42,6 +44,8 @@ ASK_TIMEOUT = 5.0
 LAST_WORDS = 1.0
 """Seconds to wait for the end of what a dead worker has sent."""
 
+_NOT_LOADED = "the model could not be loaded"
+
 
 class Supervisor:
     """Keeps one worker running.
@@ -50,28 +54,36 @@ class Supervisor:
         settings: Of the edge.
         metrics: Count restarts.
         log: Receives the worker's output line by line.
+        backoff: Seconds before the first, second, ... start after a death.
 
     Attributes:
         link: Connection to a worker whose model is loaded; None while there is none.
+        was_ready: Whether a model was loaded once.
         methods: What that model can be called by: name -> {"inputs", "request"}.
-        status: `loading`, `ready`, `restarting`, `stopping`, or why it has failed.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: Log) -> None:
-        self.draining = False
+    def __init__(
+        self, settings: Settings, metrics: Metrics, log: Log, backoff: Sequence[float] = BACKOFF
+    ) -> None:
         self.was_ready = False
         self.link: Link | None = None
         self.methods: dict[str, dict[str, Any]] = {}
-        self.status = "loading"
+        self._status = "loading"
         self._settings = settings
         self._metrics = metrics
         self._log = log
+        self._backoff = backoff
         self._link: Link | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._failed = False
-        self._stopping = False
+        self._leaving = False
+        self._stopping = asyncio.Event()
         self._health: asyncio.Task[bool] | None = None
         self._health_until = 0.0
+
+    @property
+    def status(self) -> str:
+        """`loading`, `ready`, `restarting`, `stopping`, or why the model is not there."""
+        return "stopping" if self._leaving else self._status
 
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
@@ -79,32 +91,27 @@ class Supervisor:
         while True:
             started = time.monotonic()
             reason = await self._live()
-            if self._is_stopping():
+            if self._stopping.is_set():
                 return 0
-            if self._failed and not self.was_ready:
+            if not self.was_ready:
+                self._on_failed(reason)
                 return EXIT_LOAD_FAILED
             deaths = 1 if time.monotonic() - started > STEADY else deaths + 1
-            if deaths > len(BACKOFF):
-                self.status = f"{reason}, {deaths} times in a row"
-                self._log.write("ERROR", f"giving up: {self.status}")
+            if deaths > len(self._backoff):
+                self._status = f"{reason}, {deaths} times in a row"
+                self._log.write("ERROR", f"giving up: {self._status}")
                 return EXIT_WORKER_LOST
-            self.status = "restarting"
-            delay = BACKOFF[deaths - 1]
+            delay = self._backoff[deaths - 1]
             self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
-            await asyncio.sleep(delay)
-            if self._is_stopping():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
 
     @property
     def loaded(self) -> bool:
         """Whether a model is loaded that may be called."""
-        return self.link is not None and not self.draining
-
-    def drain(self) -> None:
-        """Admit no more calls; those that run may finish."""
-        self.draining = True
-        self.status = "stopping"
+        return self.link is not None and not self._leaving
 
     async def healthy(self) -> bool:
         """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
@@ -121,8 +128,8 @@ class Supervisor:
     async def _ask_health(self) -> bool:
         answer = await self._ask("is_healthy")
         healthy = answer is not None and bool(wire.unpack(answer))
-        if self.loaded:
-            self.status = "ready" if healthy else "unhealthy"
+        if self.link is not None:
+            self._status = "ready" if healthy else "unhealthy"
         self._health_until = time.monotonic() + HEALTH_SECONDS
         return healthy
 
@@ -133,60 +140,73 @@ class Supervisor:
 
     async def _ask(self, method: str) -> bytes | None:
         """Call a method of the worker's own; None where it fails or does not answer in time."""
-        if self.link is None or method not in self.methods:
+        if self.link is None:
             return None
         exchange = self.link.open({"method": method, "framing": "lines", "request": None})
         try:
             answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
         except asyncio.TimeoutError:
-            exchange.cancel()
+            exchange.abandon()
             return None
         if exchange.error is not None:
-            self._log.write("ERROR", f"`{method}` failed", exc_info=exchange.error.get("traceback", ""))
+            self._log.write("ERROR", f"`{method}` failed", source="worker", exc_info=_trace(exchange.error))
             return None
         return answer
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
+    def leave(self) -> None:
+        """Say that the server is on its way out, while it finishes what was begun."""
+        self._leaving = True
 
     async def stop(self) -> None:
-        """End the worker: ask, then insist."""
-        self._stopping = True
-        self.status = "stopping"
-        process, link = self._process, self._link
-        if process is None or process.returncode is not None:
+        """End the worker: ask, then insist. One that is not ready has nothing to finish."""
+        self._stopping.set()
+        if self.link is None or self._process is None:
+            self.kill()
             return
-        if link is not None:
-            link.stop()
+        self.link.stop()
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+            await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT)
         except asyncio.TimeoutError:
             self.kill()
-            await process.wait()
 
     def kill(self) -> None:
-        """End the worker at once."""
-        self._stopping = True
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        """End the worker, and what it started, at once."""
+        self._stopping.set()
+        if self._process is not None:
+            _kill_group(self._process)
 
     async def _live(self) -> str:
         """Run one worker to its end; return how it ended, in words."""
         loop = asyncio.get_running_loop()
+        self._status = "restarting" if self.was_ready else "loading"
         ours, theirs = socket.socketpair()
-        self._failed = False
         try:
             self._process = process = await self._spawn(theirs)
+        except OSError as exc:
+            ours.close()
+            return f"{self._settings.python} cannot be started: {exc.strerror}"
         finally:
             theirs.close()
         self._link = link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
-        await self._copy_output(process)
-        code = await process.wait()
-        # Its last words may still lie in the socket, which a process it forked may hold open.
-        await asyncio.wait([link.closed], timeout=LAST_WORDS)
-        reason = describe_exit(code)
+        output = loop.create_task(copy_output(process.stdout, self._log))
+        exited = loop.create_task(process.wait())
+        if self._stopping.is_set():  # while it was being started
+            _kill_group(process)
+        ends: set[asyncio.Future[Any]] = {exited, link.closed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.link = None
+        if self._status == "ready":
+            self._status = "restarting"
+        await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
+        _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
+        code = await exited
+        self._process = None
+        # Its last words may still lie in pipe and socket, which a process that left its group may hold open.
+        ends = {output, link.closed}
+        await asyncio.wait(ends, timeout=LAST_WORDS)
+        output.cancel()
+        reason = describe_exit(code)
         link.lost(f"{reason} while it was working on this request")
         return reason
 
@@ -211,34 +231,8 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=environment,
+            start_new_session=True,  # a process group to end as a whole; Ctrl-C of a terminal is for the edge
         )
-
-    async def _copy_output(self, process: asyncio.subprocess.Process) -> None:
-        """Log what the model prints, line by line, until the worker ends."""
-        stream = process.stdout
-        if stream is None:
-            return
-        exited = asyncio.ensure_future(process.wait())
-        rest = b""
-        while True:
-            reading = asyncio.ensure_future(stream.read(LINE))
-            # What the model started may hold the pipe open after the worker is gone: its end ends the copying.
-            await asyncio.wait({reading, exited}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                reading.cancel()
-                break
-            chunk = reading.result()
-            if not chunk:
-                break
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LINE:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                self._log.write("INFO", line.decode("utf-8", "replace"), source="model")
-        if rest:
-            self._log.write("INFO", rest.decode("utf-8", "replace"), source="model")
-        await exited
 
     def _on_state(self, state: Mapping[str, Any]) -> None:
         if state.get("protocol") not in (None, wire.PROTOCOL):
@@ -246,15 +240,19 @@ class Supervisor:
         elif state.get("state") == "ready":
             self.methods = dict(state["methods"])
             self.link = self._link
-            self.status = "stopping" if self.draining else "ready"
-            self._metrics.generation.inc()
+            self._status = "ready"
             self.was_ready = True
+            self._metrics.generation.inc()
             self._log.write("INFO", f"ready: {', '.join(sorted(self.methods))}", source="worker")
         elif state.get("state") == "failed":
-            self._failed = True
             text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
-            self.status = f"the model could not be loaded: {text}"
-            self._log.write("ERROR", self.status, source="worker", exc_info=state.get("traceback", ""))
+            self._on_failed(text, state.get("traceback", ""))
+
+    def _on_failed(self, reason: str, trace: str = "") -> None:
+        """Say once why the model is not there."""
+        if not self._status.startswith(_NOT_LOADED):
+            self._status = f"{_NOT_LOADED}: {reason}"
+            self._log.write("ERROR", self._status, source="worker", exc_info=trace)
 
     def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
         fields = {key: value for key, value in record.items() if key not in ("level", "message")}
@@ -267,8 +265,20 @@ class Supervisor:
     def _on_broken(self, reason: str) -> None:
         """End a worker that does not keep to the protocol."""
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._process is not None:
+            _kill_group(self._process)
+
+
+def _trace(error: Mapping[str, Any]) -> str:
+    return str(error.get("traceback", error.get("detail", "")))
+
+
+def _kill_group(leader: asyncio.subprocess.Process) -> None:
+    """End a worker and what it started, as far as that stayed in its process group."""
+    with contextlib.suppress(
+        ProcessLookupError, PermissionError
+    ):  # none is left, in the words of Linux and macOS
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def describe_exit(code: int) -> str:

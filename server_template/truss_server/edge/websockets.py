@@ -45,7 +45,7 @@ class WebsocketRoute:
         """Serve one websocket; part of ASGI."""
         await receive()  # websocket.connect
         link = self._supervisor.link
-        if link is None or self._supervisor.draining:
+        if link is None or not self._supervisor.loaded:
             await _close(send, TRY_LATER, "the model is not ready")
             return
         if "websocket" not in self._supervisor.methods:
@@ -53,46 +53,43 @@ class WebsocketRoute:
             return
         ask = Ask(scope, PLAIN)
         try:
-            taken = await self._slots.acquire(ask.deadline)
+            slot = await self._slots.acquire(ask.deadline)
         except OverloadedError as exc:
             await _close(send, TRY_LATER, f"the model is busy: {exc}"[:120])
             return
         request: dict[str, Any] = {key: scope.get(key) for key in _KEYS}
         request["headers"] = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-        exchange = link.open({"method": "websocket", "framing": "lines", "request": request}, ask)
+        exchange = link.open({"method": "websocket", "framing": "lines", "request": request}, slot, ask)
         incoming = asyncio.create_task(_to_model(exchange, receive))
-        closed = False
         try:
             closed = await _to_client(exchange, send)
+            if not closed and not incoming.done():
+                await send({"type": "websocket.close", "code": BROKEN, "reason": "the model's process ended"})
         finally:
             incoming.cancel()
-            exchange.cancel()
-            await exchange.ended()
-            self._slots.release(taken)
+            exchange.abandon()
             if exchange.error is not None and exchange.error["status"] >= 500:  # noqa: PLR2004
                 answer_for(exchange.error, ask, self._log, development=False)
-        if not closed:
-            await send({"type": "websocket.close", "code": BROKEN, "reason": "the model's process ended"})
 
 
 async def _to_model(exchange: Exchange, receive: Receive) -> None:
-    while True:
+    """Pass events on until the client leaves."""
+    event: dict[str, Any] = {"type": ""}
+    while event["type"] != "websocket.disconnect":
         event = dict(await receive())
         await exchange.send(wire.MESSAGE, wire.pack(event))
-        if event["type"] == "websocket.disconnect":
-            exchange.cancel()
-            return
+    exchange.abandon()
 
 
 async def _to_client(exchange: Exchange, send: Send) -> bool:
-    """Pass events on until the call ends; return whether the websocket was closed, by whichever side."""
+    """Pass events on until the call is over; return whether the model's side closed the websocket."""
     closed = False
     while (event := await exchange.event()) is not None:
-        if not closed and not exchange.cancelled:
+        if not closed:
             await send(event)
         closed = closed or event["type"] == "websocket.close"
         exchange.consumed(len(event.get("text") or event.get("bytes") or b""))
-    return closed or exchange.cancelled
+    return closed
 
 
 async def _close(send: Send, code: int, reason: str) -> None:

@@ -29,7 +29,7 @@ class Body:
         self._disconnected = False
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def feed(self, piece: bytes, *, last: bool) -> None:
         """Add a piece of the body."""
@@ -67,9 +67,8 @@ class Body:
 
     def _wake(self) -> None:
         with self._lock:
-            waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            loop, future = waiter
+            waiters, self._waiters = self._waiters, []
+        for loop, future in waiters:
             with contextlib.suppress(RuntimeError):  # that loop was closed, and who waited in it is gone
                 loop.call_soon_threadsafe(_resolve, future)
 
@@ -87,9 +86,14 @@ class Body:
                 if self._ended:
                     self.watched = True
                 loop = asyncio.get_running_loop()
-                future: asyncio.Future[None] = loop.create_future()
-                self._waiter = (loop, future)
-            await future
+                waiter = loop, loop.create_future()
+                self._waiters.append(waiter)
+            try:
+                await waiter[1]
+            finally:
+                with self._lock:
+                    if waiter in self._waiters:  # one that polls gives up at once, again and again
+                        self._waiters.remove(waiter)
         self._consumed(len(piece))
         return {"type": "http.request", "body": piece, "more_body": not last}
 

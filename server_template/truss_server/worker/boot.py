@@ -24,7 +24,8 @@ def load_server() -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the folder of this file, put there by the interpreter
+    if sys.path and Path(sys.path[0]) == Path(__file__).parent:  # not so with PYTHONSAFEPATH
+        del sys.path[0]
     load_server()
     from truss_server.worker.main import main
 

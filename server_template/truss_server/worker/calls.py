@@ -17,6 +17,10 @@ _ALONE = 0.0005
 """Seconds: a chunk that follows the last write by more leaves at once; a faster one joins the next write."""
 
 
+GONE = {"status": 499, "detail": "the client left", "headers": []}
+"""How a call ends that nobody waits for."""
+
+
 class ClientLeftError(BaseException):
     """The client left; nobody waits for this answer. No `Exception`: a model that catches those must not catch it."""
 
@@ -53,7 +57,7 @@ class Call:
         cancelled: Whether the client left.
         ended: Whether the answer has ended.
         on_cancel: Called by the reader when the client leaves.
-        on_credit: Called by the reader when there is room again.
+        on_credit: Called by the reader when there is room again, or no need of it.
     """
 
     def __init__(
@@ -213,4 +217,5 @@ class Call:
             self.body.disconnect()
         if self.socket is not None:
             self.socket.disconnect()
+        self.on_credit()
         self.on_cancel()

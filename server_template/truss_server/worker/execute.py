@@ -6,10 +6,11 @@ import asyncio
 import inspect
 from collections import deque
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server.worker.answers import encode_value, is_response, respond, send_value, stream, stream_async
-from truss_server.worker.calls import ClientLeftError
+from truss_server.worker.calls import GONE, ClientLeftError
 from truss_server.worker.context import current_stream
 from truss_server.worker.failures import describe
 from truss_server.worker.interrupt import Interrupt
@@ -18,6 +19,7 @@ from truss_server.worker.sockets import run_socket
 from truss_server.worker.threads import Threads
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from truss_server.worker.calls import Call
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 WATCH_GRACE = 10.0
 """Seconds a call that watches for the disconnect itself is given to end its work before it is cancelled."""
 
-_GONE = {"status": 499, "detail": "the client left", "headers": []}
+Outcome = tuple[Any, "BaseException | None"]
+"""What a function gave or raised; a future cannot hold every exception (StopIteration)."""
 
 _RESPONSE_SCOPE = {
     "type": "http",
@@ -51,7 +54,7 @@ class Executor:
         self._root = root
         self._threads = Threads()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._arrivals: deque[tuple[Call, Callable[[], Any]]] = deque()
+        self._arrivals: deque[tuple[Call, Callable[[], Coroutine[Any, Any, None]]]] = deque()
         self._woken = False
 
     def submit(self, call: Call, method: Method) -> None:
@@ -81,7 +84,7 @@ class Executor:
             for stage in method.stages:
                 value = stage(value, request)
                 if inspect.isawaitable(value):
-                    value = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop).result()
+                    value = self._wait_for(call, value)
         if inspect.isgenerator(value):
             stream(call, value)
         elif inspect.isasyncgen(value):
@@ -91,11 +94,28 @@ class Executor:
         else:
             send_value(call, encode_value(call, value))
 
+    def _wait_for(self, call: Call, awaitable: Any) -> Any:
+        """Have the event loop await what synchronous code returned."""
+        done: SimpleQueue[Outcome] = SimpleQueue()
+
+        async def work() -> None:
+            try:
+                done.put((await awaitable, None))
+            except BaseException as exc:  # noqa: BLE001 - handed over to who waits
+                done.put((None, exc))
+
+        self._arrive(call, work)
+        return _unpack(done.get())
+
     # ---- on the event loop
 
-    def _on_loop(self, call: Call, answer: Callable[[], Any]) -> None:
-        """Have the event loop await an answer; one wake-up for all that arrive together."""
-        self._arrivals.append((call, answer))
+    def _on_loop(self, call: Call, answer: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have the event loop await an answer."""
+        self._arrive(call, partial(self._guard, call, answer))
+
+    def _arrive(self, call: Call, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have the event loop run a coroutine, which must not raise; one wake-up for all that arrive together."""
+        self._arrivals.append((call, make))
         if not self._woken:
             self._woken = True
             self._loop.call_soon_threadsafe(self._start_arrivals)
@@ -103,13 +123,14 @@ class Executor:
     def _start_arrivals(self) -> None:
         self._woken = False
         while self._arrivals:
-            call, answer = self._arrivals.popleft()
-            task = self._loop.create_task(self._await(call, answer))
+            call, make = self._arrivals.popleft()
+            task = self._loop.create_task(make())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # It runs up to its first await before a cancellation reaches it: only then it can answer for it.
             call.on_cancel = partial(self._loop.call_soon_threadsafe, self._cancel, call, task)
             if call.cancelled:  # perhaps before on_cancel was set
-                self._cancel(call, task)
+                call.on_cancel()
 
     def _cancel(self, call: Call, task: asyncio.Task[None]) -> None:
         if call.watched:
@@ -118,10 +139,11 @@ class Executor:
         else:
             task.cancel()
 
-    async def _await(self, call: Call, answer: Callable[[], Any]) -> None:
+    async def _guard(self, call: Call, answer: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Await an answer; whatever it raises is its end."""
         current_stream.set(call.stream)
         try:
+            call.check()
             await answer()
         except BaseException as exc:  # noqa: BLE001 - CancelledError and SystemExit, too, end this call only
             self._fail(call, exc)
@@ -150,18 +172,22 @@ class Executor:
                 self._threads.submit(self._on_thread, call, partial(send_value, call, data))
 
     async def _in_thread(self, call: Call, stage: Stage, value: Any, request: Any) -> Any:
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
 
         def run() -> None:
             current_stream.set(call.stream)
             try:
-                result, error = stage(value, request), None
+                outcome: Outcome = stage(value, request), None
             except BaseException as exc:  # noqa: BLE001 - handed over to who waits
-                result, error = None, exc
-            self._loop.call_soon_threadsafe(_settle, future, result, error)
+                outcome = None, exc
+            self._loop.call_soon_threadsafe(_settle, future, outcome)
 
         self._threads.submit(run)
-        return await future
+        try:
+            return _unpack(await asyncio.shield(future))
+        except asyncio.CancelledError:
+            await asyncio.wait({future})  # the call is not over while its thread works
+            raise
 
     # ---- for both
 
@@ -176,7 +202,7 @@ class Executor:
         if call.ended:
             return
         if call.cancelled or isinstance(exc, ClientLeftError):
-            call.fail(_GONE)
+            call.fail(GONE)
         else:
             call.fail(describe(exc, self._root))
 
@@ -185,14 +211,13 @@ def _scope(call: Call) -> dict[str, Any]:
     return call.request or _RESPONSE_SCOPE
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Any) -> None:
-    if future.done():
-        return
-    if error is None:
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
         future.set_result(result)
-    else:
-        future.set_exception(error)
+
+
+def _unpack(outcome: Outcome) -> Any:
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from truss_server import wire
 from truss_server.worker.encode import UnserializableError, plain
 from truss_server.worker.inputs import InvalidInputError
 
@@ -22,7 +23,7 @@ _FRAMES = 40
 """Frames of one exception that are kept, the innermost: a recursion has a thousand."""
 
 _TRACEBACK = 32 * 1024
-"""Characters of a traceback that are kept, at its end: that is where the error is."""
+"""Characters of a traceback that are kept."""
 
 
 def describe(exc: BaseException, root: Path) -> dict[str, Any]:
@@ -33,35 +34,60 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
         root: Folder of the release; files in it are named as the package names them.
 
     Returns:
-        `status` (int), `detail` (plain value for the client), `headers` (list of pairs), and, unless it was raised
-        to be an answer (HTTPException), `type`, `message` and `traceback` (str).
+        `status` (int), and, where it was raised to be an answer (HTTPException), `detail` (plain value for the client)
+        and `headers` (list of pairs), else `type`, `message` and `traceback` (str).
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
-    if _is_http_exception(exc):
-        return {
-            "status": int(getattr(exc, "status_code", 500)),
-            "detail": _detail(getattr(exc, "detail", "")),
-            "headers": [[str(k), str(v)] for k, v in (getattr(exc, "headers", None) or {}).items()],
-        }
+    try:
+        return _answer(exc) if _is_http_exception(exc) else _error(exc, user_traceback(exc, root))
+    except Exception as failure:  # noqa: BLE001 - an exception whose own methods raise is an error all the same
+        return _error(exc, f"[no traceback: {type(failure).__name__} while it was written]")
+
+
+def _answer(exc: Any) -> dict[str, Any]:
+    """The payload for what was raised to be an answer."""
+    status = int(exc.status_code)
+    answer = {
+        "status": status if 200 <= status <= 599 else 500,  # noqa: PLR2004 - others are no end of a request
+        "detail": _detail(exc.detail),
+        "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items()],
+    }
+    size = len(wire.pack(answer))
+    if size > wire.MAX_PAYLOAD:
+        raise ValueError(f"an HTTPException of {size} bytes; the limit is {wire.MAX_PAYLOAD}")
+    return answer
+
+
+def _error(exc: BaseException, trace: str) -> dict[str, Any]:
+    """The payload for what was raised as an error."""
+    try:
+        message = str(exc)
+    except Exception as failure:  # noqa: BLE001 - see describe
+        message = f"[no message: {type(failure).__name__} while it was written]"
     return {
         "status": 500,
         "type": type(exc).__name__,
-        "message": _cut(str(exc), _MESSAGE),
-        "traceback": user_traceback(exc, root),
+        "message": _cut(message, _MESSAGE),
+        "traceback": trace,
     }
 
 
 def user_traceback(exc: BaseException, root: Path) -> str:
     """Format an exception, and those that caused it, without the frames of this server."""
-    seen: BaseException | None = exc
-    while seen is not None:
-        seen.__traceback__ = _skip_ours(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    pending: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = _skip_ours(one.__traceback__)
+            pending += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
     text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, limit=-_FRAMES))
     text = text.replace(f'File "{root}{os.sep}', 'File "')
-    if len(text) > _TRACEBACK:
-        return f"[{len(text) - _TRACEBACK} characters cut]\n" + text[-_TRACEBACK:]
+    if len(text) > _TRACEBACK:  # by a long message, which stands at the end; the frames are at the beginning
+        half = _TRACEBACK // 2
+        return f"{text[:half]}\n[{len(text) - _TRACEBACK} characters cut]\n{text[-half:]}"
     return text
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
 from truss_server.worker.body import Body
+from truss_server.worker.calls import GONE
 from truss_server.worker.encode import revive
 from truss_server.worker.sockets import Socket
 
@@ -42,7 +43,8 @@ class Incoming:
         self._call = call
         self._method = method
         self._channel = channel
-        self._submit = submit
+        self._start = submit
+        self._started = False
         self._inbox = wire.Inbox()
         self._inputs = bytearray()
         self._body = bytearray()
@@ -55,7 +57,11 @@ class Incoming:
     def begin(self) -> None:
         """Start the call if there is nothing to wait for."""
         if not self._method.inputs:
-            self._submit(self._call, self._method)
+            self._submit()
+
+    def _submit(self) -> None:
+        self._started = True
+        self._start(self._call, self._method)
 
     def handle(self, kind: int, payload: bytes) -> None:
         """Take one frame of this call's stream.
@@ -69,6 +75,8 @@ class Incoming:
             self._call.grant(wire.decode_credit(payload))
         elif piece == wire.CANCEL:
             self._call.cancel()
+            if not self._started:  # and never will: the rest of its inputs is not sent any more
+                self._call.fail(GONE)
         elif piece == wire.INPUT:
             self._take_input(payload, last)
         elif piece == wire.MESSAGE and self._call.socket is not None:
@@ -95,7 +103,7 @@ class Incoming:
                 self._call.inputs = self._revived(wire.unpack(self._inputs))
                 self._inputs = bytearray()
         if last and not self._method.request:
-            self._submit(self._call, self._method)
+            self._submit()
 
     def _take_body(self, payload: bytes, last: bool) -> None:
         body = self._call.body
@@ -110,7 +118,7 @@ class Incoming:
             self._call.whole_body = bytes(self._body)
             self._body = bytearray()
             body.end()
-            self._submit(self._call, self._method)
+            self._submit()
 
     def _revived(self, value: Any) -> Any:
         return revive(value) if self._call.framing == "binary" else value

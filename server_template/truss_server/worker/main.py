@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -22,6 +23,7 @@ from truss_server.worker.channel import Channel
 from truss_server.worker.execute import Executor
 from truss_server.worker.failures import describe
 from truss_server.worker.incoming import Incoming
+from truss_server.worker.methods import METRICS
 from truss_server.worker.model import Model
 from truss_server.worker.output import LogHandler, Output
 
@@ -79,11 +81,27 @@ def main() -> NoReturn:
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
     args = parser.parse_args()
-    # The edge decides when this process ends. Handlers and not SIG_IGN: what the model starts must not inherit it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    code = run(socket.socket(fileno=args.fd), args.release.resolve(), args.environment)
+    faulthandler.enable()  # a segmentation fault shows in the log where in the model it happened
+    _leave_the_end_to_the_edge()
+    sock = socket.socket(fileno=args.fd)
+    sock.set_inheritable(False)  # what the model starts must not keep the connection open
+    code = run(sock, args.release.resolve(), args.environment)
     os._exit(code)  # threads of the model may never end by themselves
+
+
+def _leave_the_end_to_the_edge() -> None:
+    """Do nothing on SIGINT and SIGTERM, in this process only: what the model starts must be easy to end."""
+
+    def ignore(*_: object) -> None:  # and not SIG_IGN, which a program that is started would inherit
+        pass
+
+    def restore() -> None:
+        for number, handler in before.items():
+            if signal.getsignal(number) is ignore:
+                signal.signal(number, handler)
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    os.register_at_fork(after_in_child=restore)
 
 
 def run(sock: socket.socket, root: Path, environment: str) -> int:
@@ -114,7 +132,7 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
         _flush()
         channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, root)})))
         return 1
-    server.methods = model.methods
+    server.methods = {**model.methods, "is_healthy": model.health, "metrics": METRICS}
     gc.freeze()  # what load() made stays; no collection needs to look at it again
     methods = {name: method.facts() for name, method in model.methods.items()}
     channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "ready", "methods": methods})))
@@ -145,4 +163,6 @@ def _read(channel: Channel, server: Server) -> None:
     try:
         channel.read(server.handle)
     finally:
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
         os._exit(1)

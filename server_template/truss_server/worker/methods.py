@@ -81,7 +81,7 @@ def find_methods(model: Any) -> dict[str, Method]:
     """
     violations: list[str] = []
     stages: dict[str, Stage] = {}
-    for name in (*STAGES, *ENDPOINTS, "websocket", "is_healthy"):
+    for name in (*STAGES, *ENDPOINTS, "websocket"):
         function = getattr(model, name, None)
         if function is None:
             continue
@@ -90,7 +90,7 @@ def find_methods(model: Any) -> dict[str, Method]:
         except SignatureError as exc:
             violations.append(f"{_place(function)}: {exc}")
     violations += _broken_rules(stages)
-    if not stages.keys() - {"is_healthy"} and not violations:
+    if not stages and not violations:
         violations.append(f"it has none of the methods predict, websocket, {', '.join(ENDPOINTS)}")
     if violations:
         raise ModelDefinitionError(
@@ -99,10 +99,22 @@ def find_methods(model: Any) -> dict[str, Method]:
     methods = {name: _method(stages[name]) for name in (*ENDPOINTS, "websocket") if name in stages}
     if "predict" in stages:
         methods["predict"] = _method(*[stages[name] for name in STAGES if name in stages])
-    health = [stages["is_healthy"], _TRUTH] if "is_healthy" in stages else []
-    methods["is_healthy"] = _method(_ALIVE, *health)
-    methods["metrics"] = _method(Stage(_metrics, Arguments(inputs=False), is_async=False))
     return methods
+
+
+def find_health(model: Any) -> Method:
+    """Return what answers whether a model is healthy: from the event loop, then by its own `is_healthy`.
+
+    Raises:
+        ModelDefinitionError: That has the wrong signature.
+    """
+    function = getattr(model, "is_healthy", None)
+    if function is None:
+        return _method(_ALIVE)
+    try:
+        return _method(_ALIVE, _stage(function, "is_healthy"), _TRUTH)
+    except SignatureError as exc:
+        raise ModelDefinitionError(f"{_place(function)}: {exc}") from None
 
 
 def _stage(function: Callable[..., Any], name: str) -> Stage:
@@ -192,3 +204,7 @@ def _place(function: Callable[..., Any]) -> str:
     """Return `file:line` of a function, the file as the package names it."""
     code: Any = getattr(inspect.unwrap(function), "__code__", None)
     return "?" if code is None else f"{os.path.relpath(code.co_filename)}:{code.co_firstlineno}"
+
+
+METRICS = _method(Stage(_metrics, Arguments(inputs=False), is_async=False))
+"""What answers with the metrics that the model's code registered."""

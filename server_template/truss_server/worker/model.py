@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from truss_server.worker.methods import Method, ModelDefinitionError, find_methods
+from truss_server.worker.methods import Method, ModelDefinitionError, find_health, find_methods
 from truss_server.worker.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Model:
 
     Attributes:
         methods: What it can be called by, once it is loaded.
+        health: What answers whether it is healthy.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Model:
         model_class = import_class(self._root, self._manifest.config)
         self._instance = model_class(**self._init_arguments(model_class))
         self.methods = find_methods(self._instance)
+        self.health = find_health(self._instance)
         self._call("setup_environment", self._environment)
         for retry in range(int(os.environ.get(RETRIES_VARIABLE, "1")), -1, -1):
             if self._load(again=retry > 0):

@@ -11,6 +11,9 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Callable
 
+_UNRESOLVED = ("fastapi.Request", "starlette.requests.Request", "fastapi.requests.Request")
+"""Annotations as text that mean the request although nothing of that name was imported at run time."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -75,7 +78,7 @@ def _request_parameter(
 ) -> inspect.Parameter | None:
     """The annotated one; else one named `request` that does not stand where the inputs do."""
     for parameter in parameters:
-        if classes[parameter.name] is not None:
+        if classes[parameter.name] is not None or parameter.annotation in _UNRESOLVED:
             return parameter
     for parameter in parameters:
         unannotated = parameter.annotation in (parameter.empty, "Request", "Any", Any)

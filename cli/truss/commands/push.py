@@ -1,0 +1,104 @@
+"""`truss push`: build the package and run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from truss import options
+from truss.deps import Deps
+from truss.push import DEFAULT_SECONDS, Wish, push
+
+if TYPE_CHECKING:
+    from truss.push import Pushed
+
+PRODUCTION = "production"
+
+
+def command(
+    ctx: typer.Context,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")] = ".",
+    *,
+    target: Annotated[
+        Literal["local", "docker"] | None,
+        typer.Option(
+            metavar="local|docker",
+            help="Where to run; without it, docker where an engine answers, else local.",
+        ),
+    ] = None,
+    environment: Annotated[
+        str, typer.Option(metavar="NAME", help="What it is for; it replaces what runs there.")
+    ] = PRODUCTION,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Listen there; without it, on a free port.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Wait so long for the model to be ready.")
+    ] = DEFAULT_SECONDS,
+    output: options.Output = "text",
+) -> None:
+    """Build the package and run it, then say where it answers.
+
+    When a step fails, nothing of it is left, and what ran before runs on.
+    """
+    deps = Deps.of(ctx)
+    console = deps.console()
+    package = Path(os.path.normpath(deps.cwd / folder))
+    wish = Wish(
+        target, options.environment_name(environment), options.port_number(port), options.seconds(timeout)
+    )
+    with console.progress() as progress:
+        pushed = push(
+            package,
+            wish,
+            target=deps.target,
+            client=deps.client(),
+            clock=deps.clock,
+            progress=progress,
+        )
+    text = format_json(pushed) if output == "json" else format_text(pushed, here=package == deps.cwd)
+    console.print_data(text)
+
+
+def format_json(pushed: Pushed) -> str:
+    """Return what was pushed as one JSON object."""
+    deployment = pushed.deployment
+    fields = {
+        "model": deployment.model,
+        "environment": deployment.environment,
+        "release": deployment.release,
+        "target": deployment.target,
+        "url": deployment.url,
+        "digest": pushed.plan.manifest.digest,
+    }
+    return json.dumps(fields) + "\n"
+
+
+def format_text(pushed: Pushed, *, here: bool) -> str:
+    """Return where the model answers and what to do with it.
+
+    Args:
+        pushed: What was pushed.
+        here: Whether the package is the current folder, so that commands find it by themselves.
+    """
+    deployment = pushed.deployment
+    options = [] if here else ["--model", deployment.model]
+    if deployment.environment != PRODUCTION:
+        options += ["--environment", deployment.environment]
+    chosen = "".join(f" {option}" for option in options)
+    example = pushed.plan.config.model_metadata.get("example_model_input", {})
+    data = shlex.quote(json.dumps(example, ensure_ascii=False, default=str))
+    place = f"{deployment.environment} on {deployment.target}"
+    return (
+        f"{deployment.model} release {deployment.release} answers at {deployment.url} ({place}).\n"
+        "\n"
+        f"  call   truss predict{chosen} -d {data}\n"
+        f"         curl -N {deployment.url}/predict -H 'content-type: application/json' -d {data}\n"
+        f"  logs   truss logs -f{chosen}\n"
+        f"  stop   truss stop{chosen}\n"
+    )

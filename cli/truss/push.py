@@ -1,0 +1,226 @@
+"""From a package to a deployment that answers: named steps, of which none leaves anything behind when it fails."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from truss.config import load_config
+from truss.errors import EngineError, StartError, TrussError
+from truss.log_lines import LogRecord, format_record, parse_log_line
+from truss.plan import plan_release
+from truss.signals import signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from truss.client import HttpClient
+    from truss.deps import Clock
+    from truss.progress import Progress
+    from truss.release import Deployment, ReleasePlan
+    from truss.targets import Target
+
+DEFAULT_SECONDS = 600.0
+"""How long a model may take to become ready."""
+
+POLL_SECONDS = 0.05
+"""Between two looks at a server that is about to be ready; a twentieth of the wait so far, later on."""
+
+LONGEST_POLL_SECONDS = 0.5
+
+LAST_WORDS_SECONDS = 2.0
+"""How long to wait for the rest of the log of a server that has ended."""
+
+KEPT_RECORDS = 20
+"""Lines of the log that an error shows."""
+
+MOST_PENDING = 10_000
+"""Lines that wait to be shown; of a model that prints more than that between two looks, the last ones are."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a package is to be deployed.
+
+    Attributes:
+        target: `local` or `docker`; None takes what this machine has.
+        environment: Where it belongs.
+        port: To listen on; None takes a free one.
+        seconds: How long the model may take to become ready.
+    """
+
+    target: str | None
+    environment: str
+    port: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push made."""
+
+    plan: ReleasePlan
+    deployment: Deployment
+
+
+def push(
+    package: Path,
+    wish: Wish,
+    *,
+    target: Callable[[str], Target],
+    client: HttpClient,
+    clock: Clock,
+    progress: Progress,
+) -> Pushed:
+    """Deploy a package.
+
+    Args:
+        package: Its folder.
+        wish: How.
+        target: Gives a target by name.
+        client: Asks the server whether it is ready.
+        clock: Time.
+        progress: Told of each step.
+
+    Raises:
+        TrussError: A step failed; what it had started was ended.
+    """
+    with progress.step("load config"):
+        load_config(package)
+    with progress.step("plan"):
+        plan = plan_release(package)
+    chosen = choose_target(target, wish.target, progress)
+    with progress.step("build"):
+        release = chosen.build(plan, progress)
+    with discarded_on_failure(chosen, progress) as started:
+        with progress.step("start"):
+            started.append(chosen.start(release, wish.environment, port=wish.port))
+        with progress.step("wait until ready"):
+            wait_until_ready(chosen, started[0], wish.seconds, client=client, clock=clock, progress=progress)
+        with progress.step("promote"):
+            chosen.promote(started[0])
+    return Pushed(plan, started[0])
+
+
+def choose_target(target: Callable[[str], Target], wanted: str | None, progress: Progress) -> Target:
+    """Return the wanted target; if none is wanted, docker where an engine answers, else local."""
+    if wanted is not None:
+        return target(wanted)
+    try:
+        return target("docker")
+    except EngineError as exc:
+        progress.note(f"Taking the target local, because docker cannot be used: {exc.message}")
+        return target("local")
+
+
+@contextmanager
+def discarded_on_failure(target: Target, progress: Progress) -> Iterator[list[Deployment]]:
+    """Give a list for candidates; whatever leaves the block other than its end, Ctrl-C included, ends them."""
+    candidates: list[Deployment] = []
+    try:
+        yield candidates
+    except BaseException:
+        with signals_held():
+            for candidate in candidates:
+                _discard(target, candidate, progress)
+        raise
+
+
+def _discard(target: Target, candidate: Deployment, progress: Progress) -> None:
+    """End a candidate; that this fails must not hide why it was to be ended."""
+    try:
+        target.discard(candidate)
+    except TrussError as exc:
+        progress.note(f"What was started could not be ended ({candidate.id}): {exc.message}")
+
+
+def wait_until_ready(
+    target: Target,
+    candidate: Deployment,
+    seconds: float,
+    *,
+    client: HttpClient,
+    clock: Clock,
+    progress: Progress,
+) -> None:
+    """Wait until the model of a candidate is loaded, telling what it prints.
+
+    Raises:
+        StartError: The server ended, or the time is over.
+    """
+    begin = clock.monotonic()
+    tail = LogTail(target.logs(candidate, follow=True))
+    while not client.is_ready(candidate.url):
+        tail.show(progress)
+        code = target.exit_code(candidate)
+        if code is not None:
+            tail.finish(progress)
+            raise ended_error(code, tail.records)
+        waited = clock.monotonic() - begin
+        if waited > seconds:
+            raise StartError(
+                f"The model was not ready after {seconds:g} s.",
+                details=format_records(tail.records),
+                hint="--timeout SECONDS waits longer.",
+            )
+        clock.sleep(min(max(POLL_SECONDS, waited / 20), LONGEST_POLL_SECONDS))
+    tail.show(progress)
+
+
+class LogTail:
+    """The end of a log that is being written, read by a thread because reading waits for the writer.
+
+    Args:
+        lines: The log, as `Target.logs` follows it.
+
+    Attributes:
+        records: The last ones that were shown.
+    """
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.records: deque[LogRecord] = deque(maxlen=KEPT_RECORDS)
+        self._pending: deque[LogRecord] = deque(maxlen=MOST_PENDING)
+        # A daemon: the log of a server that lives has no end to wait for.
+        self._thread = threading.Thread(target=self._read, args=(lines,), name="log tail", daemon=True)
+        self._thread.start()
+
+    def show(self, progress: Progress) -> None:
+        """Tell what has come since the last time."""
+        while self._pending:
+            record = self._pending.popleft()
+            self.records.append(record)
+            if record.matters:
+                progress.detail(record.message)
+
+    def finish(self, progress: Progress) -> None:
+        """Tell what is left in the log of a server that has ended."""
+        self._thread.join(LAST_WORDS_SECONDS)
+        self.show(progress)
+
+    def _read(self, lines: Iterator[str]) -> None:
+        # A log that cannot be read is no reason to fail: whether the server is ready shows elsewhere.
+        with suppress(TrussError):
+            for line in lines:
+                self._pending.append(parse_log_line(line))
+
+
+def ended_error(code: int, records: Iterable[LogRecord]) -> StartError:
+    """Return what to say of a server that ended before its model was ready."""
+    told = [record for record in records if record.level == "ERROR" and record.source != "model"]
+    traced = [record for record in told if record.trace]
+    if not told:
+        message, details = f"The server ended with exit code {code}.", format_records(records)
+    else:
+        words = (traced or told)[-1].message.partition("\n")[0]
+        message = words[:1].upper() + words[1:]
+        details = traced[-1].trace if traced else format_records(records)
+    return StartError(message, details=details, hint="Correct it and push again; what ran before runs on.")
+
+
+def format_records(records: Iterable[LogRecord]) -> str:
+    """Return the end of a log."""
+    return "\n".join(map(format_record, records))

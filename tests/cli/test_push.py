@@ -1,0 +1,379 @@
+"""`truss push` on a target that is honest and quick: its steps, its output, and what it leaves when it fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fake_target import FakeClock, FakeMachine, FakeTarget, Script, log_line
+from tests.harness import Outcome, run_truss
+from truss.deps import Deps
+from truss.errors import EngineError
+from truss.scaffold import plan_scaffold, write_scaffold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Give a package whose model is called falcon."""
+    write_scaffold(plan_scaffold("basic", "falcon"), tmp_path / "falcon")
+    return tmp_path / "falcon"
+
+
+@pytest.fixture
+def local() -> Iterator[FakeTarget]:
+    """Give a target."""
+    target = FakeTarget("local")
+    yield target
+    target.close()
+
+
+def push(cwd: Path, *args: str, machine: FakeMachine) -> Outcome:
+    """Run `truss push`; times and ports are not compared."""
+    deps = Deps(target=machine.target, cwd=cwd, clock=FakeClock())
+    outcome = run_truss("push", *args, deps=deps)
+    return Outcome(
+        re.sub(r"127\.0\.0\.1:\d+", "HOST", outcome.stdout),
+        re.sub(r"(in|after) [\d.]+ s$", r"\1 TIME", outcome.stderr, flags=re.MULTILINE),
+        outcome.code,
+    )
+
+
+BEGIN = """\
+load config ...
+load config done in TIME
+plan ...
+plan done in TIME
+"""
+
+UNTIL_STARTED = f"""\
+{BEGIN}build ...
+  made a build of falcon
+build done in TIME
+start ...
+start done in TIME
+wait until ready ...
+"""
+
+READY = """\
+wait until ready done in TIME
+promote ...
+promote done in TIME
+"""
+
+ANSWERS = """\
+falcon release 1 answers at http://HOST (production on local).
+
+  call   truss predict -d '{"prompt": "Hello"}'
+         curl -N http://HOST/predict -H 'content-type: application/json' -d '{"prompt": "Hello"}'
+  logs   truss logs -f
+  stop   truss stop
+"""
+
+
+def test_push(package: Path, local: FakeTarget) -> None:
+    """Each step is told, the model's own lines in between, and at the end how to call, see and stop it."""
+    local.script = Script(
+        log=(
+            log_line("loading 1/2\rloading 2/2"),
+            log_line("listening", source="edge"),
+            log_line("slow disk", "WARNING", "worker"),
+        )
+    )
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome == Outcome(ANSWERS, UNTIL_STARTED + "  loading 2/2\n  slow disk\n" + READY)
+    assert local.candidates == []
+    assert [(one.model, one.environment, one.release) for one in local.deployments()] == [
+        ("falcon", "production", 1)
+    ]
+
+
+def test_push_json(package: Path, local: FakeTarget) -> None:
+    """`--output json` prints one object; the talk stays on stderr."""
+    outcome = push(package, "--target", "local", "--output", "json", machine=FakeMachine(local))
+
+    assert json.loads(outcome.stdout) == {
+        "model": "falcon",
+        "environment": "production",
+        "release": 1,
+        "target": "local",
+        "url": "http://HOST",
+        "digest": local.builds[0].manifest.digest,
+    }
+    assert (outcome.stdout.count("\n"), outcome.stderr, outcome.code) == (1, UNTIL_STARTED + READY, 0)
+
+
+def test_push_from_elsewhere(package: Path, local: FakeTarget) -> None:
+    """What is printed can be typed where the user is: the model is named, and the environment."""
+    outcome = push(
+        package.parent, "falcon", "--target", "local", "--environment", "staging", machine=FakeMachine(local)
+    )
+
+    assert outcome.stdout == (
+        "falcon release 1 answers at http://HOST (staging on local).\n"
+        "\n"
+        '  call   truss predict --model falcon --environment staging -d \'{"prompt": "Hello"}\'\n'
+        "         curl -N http://HOST/predict -H 'content-type: application/json' -d '{\"prompt\": \"Hello\"}'\n"
+        "  logs   truss logs -f --model falcon --environment staging\n"
+        "  stop   truss stop --model falcon --environment staging\n"
+    )
+
+
+def test_second_push_replaces_the_first(package: Path, local: FakeTarget) -> None:
+    """One environment holds one deployment, and an unchanged package keeps its release."""
+    machine = FakeMachine(local)
+
+    assert push(package, "--target", "local", machine=machine) == push(
+        package, "--target", "local", machine=machine
+    )
+    assert [one.id for one in local.deployments()] == ["local-2"]
+
+
+def test_takes_docker_where_it_answers(package: Path, local: FakeTarget) -> None:
+    """With both targets there, docker is taken without a word."""
+    docker = FakeTarget("docker")
+
+    outcome = push(package, machine=FakeMachine(local, docker))
+    docker.close()
+
+    assert outcome == Outcome(ANSWERS.replace("on local", "on docker"), UNTIL_STARTED + READY)
+
+
+def test_takes_local_where_docker_does_not_answer(package: Path, local: FakeTarget) -> None:
+    """Without an engine the local target is taken, and one line says so and why."""
+    outcome = push(package, machine=FakeMachine(local))
+
+    note = "Taking the target local, because docker cannot be used: No engine for docker answers.\n"
+    assert outcome == Outcome(ANSWERS, UNTIL_STARTED.replace("build ...", f"{note}build ...") + READY)
+
+
+def test_wanted_target_does_not_answer(package: Path, local: FakeTarget) -> None:
+    """A target that was asked for is not replaced by another."""
+    outcome = push(package, "--target", "docker", machine=FakeMachine(local))
+
+    assert outcome == Outcome(
+        stderr=f"{BEGIN}error: No engine for docker answers.\n\nhint: Start docker.\n", code=6
+    )
+
+
+def test_load_fails(package: Path, local: FakeTarget) -> None:
+    """A model whose load raises: the step, the author's traceback, and nothing left running."""
+    trace = 'Traceback (most recent call last):\n  File "model/model.py", line 9, in load\nValueError: no weights\n'
+    local.script = Script(
+        log=(
+            log_line("loading"),
+            log_line(
+                "the model could not be loaded: ValueError: no weights", "ERROR", "worker", exc_info=trace
+            ),
+            log_line("stopping", source="edge"),
+        ),
+        code=3,
+    )
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome == Outcome(
+        stderr=(
+            f"{UNTIL_STARTED}  loading\n"
+            "  the model could not be loaded: ValueError: no weights\n"
+            "wait until ready failed after TIME\n"
+            "error: wait until ready failed: The model could not be loaded: ValueError: no weights\n"
+            f"{trace}"
+            "\n"
+            "hint: Correct it and push again; what ran before runs on.\n"
+        ),
+        code=5,
+    )
+    assert local.candidates == local.deployments() == []
+
+
+def test_failed_push_leaves_what_ran(package: Path, local: FakeTarget) -> None:
+    """A push that fails does not touch the deployment that it would have replaced."""
+    machine = FakeMachine(local)
+    push(package, "--target", "local", machine=machine)
+    before = local.deployments()
+    local.script = Script(code=3)
+
+    assert push(package, "--target", "local", machine=machine).code == 5
+    assert local.deployments() == before
+
+
+def test_error_as_json(package: Path, local: FakeTarget) -> None:
+    """With `--output json` a failure is one object on stdout, with its step and exit code."""
+    local.script = Script(log=("Killed",), code=4)
+
+    outcome = push(package, "--target", "local", "--output", "json", machine=FakeMachine(local))
+
+    assert json.loads(outcome.stdout) == {
+        "error": {
+            "message": "The server ended with exit code 4.",
+            "step": "wait until ready",
+            "details": "Killed",
+            "hint": "Correct it and push again; what ran before runs on.",
+            "exit_code": 5,
+        }
+    }
+    assert outcome.stderr == UNTIL_STARTED + "  Killed\nwait until ready failed after TIME\n"
+    assert outcome.code == 5
+
+
+def test_worker_dies_without_a_traceback(package: Path, local: FakeTarget) -> None:
+    """A crash without an exception is told in the server's words, with the end of the log."""
+    local.script = Script(
+        log=(
+            log_line("loading"),
+            log_line("giving up: the model's process was ended by SIGSEGV", "ERROR", "edge"),
+        ),
+        code=4,
+    )
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome.stderr.endswith(
+        "error: wait until ready failed: Giving up: the model's process was ended by SIGSEGV\n"
+        "loading\n"
+        "03:04:05 ERROR giving up: the model's process was ended by SIGSEGV\n"
+        "\n"
+        "hint: Correct it and push again; what ran before runs on.\n"
+    )
+
+
+def test_not_ready_in_time(package: Path, local: FakeTarget) -> None:
+    """A model that loads for too long is given up, with the last it said."""
+    local.script = Script(log=(log_line("still loading"),), loads_forever=True)
+
+    outcome = push(package, "--target", "local", "--timeout", "20", machine=FakeMachine(local))
+
+    assert outcome == Outcome(
+        stderr=(
+            f"{UNTIL_STARTED}  still loading\n"
+            "wait until ready failed after TIME\n"
+            "error: wait until ready failed: The model was not ready after 20 s.\n"
+            "still loading\n"
+            "\n"
+            "hint: --timeout SECONDS waits longer.\n"
+        ),
+        code=5,
+    )
+    assert local.candidates == []
+
+
+def test_port_is_taken(package: Path, local: FakeTarget) -> None:
+    """An error of the start names its step."""
+    outcome = push(package, "--target", "local", "--port", "80", machine=FakeMachine(local))
+
+    assert outcome.stderr.endswith("start failed after TIME\nerror: start failed: Port 80 is taken.\n")
+    assert outcome.code == 6
+
+
+def test_wrong_config(package: Path, local: FakeTarget) -> None:
+    """A configuration that is wrong is the first thing to be noticed."""
+    (package / "config.yaml").write_text("model_nam: falcon\n")
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome.stderr.startswith(
+        "load config ...\nload config failed after TIME\nerror: load config failed: "
+    )
+    assert "Did you mean `model_name`?" in outcome.stderr
+    assert outcome.code == 3
+
+
+@pytest.mark.parametrize("verb", ["build", "start", "promote"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)])
+def test_interrupted(verb: str, stop: BaseException, package: Path, local: FakeTarget) -> None:
+    """Ctrl-C and SIGTERM in any step leave no candidate."""
+
+    def interrupt(begun: str) -> None:
+        if begun == verb:
+            raise stop
+
+    local.script = Script(on=interrupt)
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    word = {"build": "build", "start": "start", "promote": "promote"}[verb]
+    assert f"{word} interrupted after TIME\n" in outcome.stderr
+    assert outcome.code == (130 if isinstance(stop, KeyboardInterrupt) else 143)
+    assert local.candidates == local.deployments() == []
+
+
+def test_interrupted_while_waiting(package: Path, local: FakeTarget) -> None:
+    """Ctrl-C while the model loads ends what was started."""
+    local.script = Script(loads_forever=True)
+
+    class Interrupting(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    deps = Deps(target=FakeMachine(local).target, cwd=package, clock=Interrupting())
+    outcome = run_truss("push", "--target", "local", deps=deps)
+
+    assert outcome.stderr.endswith("s\ninterrupted\n")
+    assert outcome.code == 130
+    assert local.candidates == []
+
+
+def test_discard_fails_too(package: Path, local: FakeTarget) -> None:
+    """When cleaning up fails as well, both are told, and the first is the error."""
+
+    def fail(begun: str) -> None:
+        if begun in {"promote", "discard"}:
+            raise EngineError(f"The engine went away in {begun}.")
+
+    local.script = Script(on=fail)
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome.stderr.endswith(
+        "promote failed after TIME\n"
+        "What was started could not be ended (local-1): The engine went away in discard.\n"
+        "error: promote failed: The engine went away in promote.\n"
+    )
+    assert outcome.code == 6
+
+
+NAME_HINT = "hint: Take lower case letters and digits, with single `.`, `_`, `-` between"
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        (
+            ("--environment", "My Env"),
+            f"'My Env' is no name of an environment.\n\n{NAME_HINT}, such as my-env.",
+        ),
+        (
+            ("--environment", "../x"),
+            f"'../x' is no name of an environment.\n\n{NAME_HINT}, such as x.",
+        ),
+        (
+            ("--environment", ""),
+            f"'' is no name of an environment.\n\n{NAME_HINT}.",
+        ),
+        (("--port", "70000"), "70000 is no port.\n\nhint: Take one of 1 to 65535, or leave it out."),
+        (("--timeout", "0"), "Nobody can wait for 0 s.\n\nhint: Take more than 0, at most 604800."),
+        (("--timeout", "nan"), "Nobody can wait for nan s.\n\nhint: Take more than 0, at most 604800."),
+    ],
+)
+def test_options_that_make_no_sense(args: tuple[str, ...], error: str, package: Path) -> None:
+    """Values that cannot be are refused before the first step."""
+    assert push(package, *args, machine=FakeMachine()) == Outcome(stderr=f"error: {error}\n", code=2)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--target", "moon"), ("--output", "xml"), ("--port", "x")])
+def test_options_of_a_wrong_kind(option: str, value: str, package: Path) -> None:
+    """Choices and numbers are checked by the command line."""
+    outcome = push(package, option, value, machine=FakeMachine())
+
+    assert outcome.stderr.startswith(f"error: Invalid value for '{option}'")
+    assert outcome.stderr.endswith("hint: `truss push --help` shows what there is.\n")
+    assert outcome.code == 2
