@@ -15,6 +15,14 @@ _MEMORY = 0.1
 """Weight of the newest call in the average service time."""
 
 
+UNKNOWN = 1.0
+"""Seconds a call is taken to need before the first has ended."""
+
+
+def _blend(average: float, newest: float) -> float:
+    return average + (newest - average) * _MEMORY
+
+
 class OverloadedError(Exception):
     """A call cannot be admitted.
 
@@ -41,7 +49,7 @@ class Slots:
         self._free = limit
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._service = 0.0  # average seconds a call holds its slot; 0 until one has ended
+        self._service = UNKNOWN  # average seconds a call holds its slot
 
     @property
     def waiting(self) -> int:
@@ -89,7 +97,7 @@ class Slots:
 
     def _release(self, taken: float) -> None:
         seconds = time.perf_counter() - taken
-        self._service += (seconds - self._service) * _MEMORY if self._service else seconds
+        self._service = seconds if self._service == UNKNOWN else _blend(self._service, seconds)
         self._hand_on()
 
     def _hand_on(self) -> None:
