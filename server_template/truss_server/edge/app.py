@@ -12,6 +12,7 @@ from truss_server import __version__
 from truss_server.edge.dialects import ROUTES
 from truss_server.edge.openapi import add_model
 from truss_server.edge.routes import WEBSOCKETS, WrongEnvironmentError, find_route, strip_environment
+from truss_server.edge.websockets import WRONG_PLACE, close_websocket
 from truss_server.protocol import LIVE, READY
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Application:
                 await JSONResponse({"error": str(exc)}, status_code=404)(scope, receive, send)
             else:
                 await receive()
-                await send({"type": "websocket.close", "code": 1008, "reason": str(exc)})
+                await close_websocket(send, WRONG_PLACE, str(exc))
             return
         route = find_route(path) if scope["type"] == "http" else None
         if route is not None:
@@ -70,7 +71,10 @@ class Application:
         elif scope["type"] == "websocket" and path in WEBSOCKETS:
             await self._websocket(scope, receive, send)
         else:
-            await self._rest({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+            rest = {**scope, "path": path, "raw_path": path.encode()}
+            if rest.get("method") == "HEAD":
+                rest["method"] = "GET"  # uvicorn, which knows better, leaves out the body
+            await self._rest(rest, receive, send)
 
 
 def create_api(settings: Settings, supervisor: Supervisor, metrics: Metrics) -> FastAPI:
@@ -143,9 +147,9 @@ def _add_models(api: FastAPI, settings: Settings, supervisor: Supervisor) -> Non
         return await loaded("model")
 
     @api.get("/v1/models/{name}/schema", summary="Types of the model's input and output")
-    async def schema(name: str) -> JSONResponse:
+    async def schema(name: str) -> JSONResponse:  # noqa: ARG001 - part of the path
         if not supervisor.loaded:
-            return not_ready(name)
+            return JSONResponse({"error": "Schema not available, please try again later."}, status_code=503)
         facts = supervisor.methods.get("predict", {})
         if not (facts.get("input_schema") or facts.get("output_schema")):
             return JSONResponse({"error": "No schema found"}, status_code=404)

@@ -34,14 +34,21 @@ def _parse_msgpack(body: bytes) -> bytes:
     try:
         value = msgpack.unpackb(body, strict_map_key=False)
         return wire.pack(value)
-    except (ValueError, msgpack.UnpackException) as exc:
+    except (ValueError, TypeError, msgpack.UnpackException) as exc:  # TypeError: a key no dictionary can have
         raise AnswerError(400, f"Invalid msgpack payload: {exc}") from exc
 
 
 def render_value(value: Any, *, binary: bool) -> tuple[bytes, bytes]:
-    """Return the content type and the body of an answer."""
-    if binary:
+    """Return the content type and the body of an answer.
+
+    Raises:
+        AnswerError: 500, a number in it is too large for the format.
+    """
+    try:
+        if not binary:
+            return _JSON, dump_json(value)
         import msgpack
 
         return _MSGPACK, msgpack.packb(value)
-    return _JSON, dump_json(value)
+    except (ValueError, OverflowError) as exc:
+        raise AnswerError(500, f"the model's answer has no such form: {exc}") from exc

@@ -39,7 +39,7 @@ class Exchange:
         self._stream = stream
         self._on_end = on_end
         self._chunks: list[bytes] = []
-        self._events: deque[dict[str, Any]] = deque()  # of a websocket
+        self._events: deque[tuple[dict[str, Any], int]] = deque()  # of a websocket, with bytes of the window
         self._event = bytearray()
         self._news: asyncio.Future[None] | None = None  # awaited by who reads the answer
         self._room: asyncio.Future[None] | None = None  # awaited by who sends the body
@@ -89,8 +89,8 @@ class Exchange:
             self.consumed(len(part))
         return b"".join(parts)
 
-    async def event(self) -> dict[str, Any] | None:
-        """Wait for a websocket's next event and return it; None when the call is over."""
+    async def event(self) -> tuple[dict[str, Any], int] | None:
+        """Wait for a websocket's next event; return it and what is `consumed` with it, None when the call is over."""
         while not self._events and not self.over:
             await self._changed()
         return self._events.popleft() if self._events else None
@@ -143,7 +143,7 @@ class Exchange:
     def _take_message(self, payload: bytes, *, last: bool) -> None:
         self._event += payload
         if last:
-            self._events.append(wire.unpack(self._event))
+            self._events.append((wire.unpack(self._event), len(payload)))
             self._event = bytearray()
             _resolve(self._news)
         else:  # the rest cannot come without credit; a whole event waits for its client

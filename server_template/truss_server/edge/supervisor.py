@@ -196,7 +196,7 @@ class Supervisor:
         ends: set[asyncio.Future[Any]] = {exited, link.closed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.link = None
-        if self._status == "ready":
+        if self._status in ("ready", "unhealthy"):
             self._status = "restarting"
         await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
         _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes

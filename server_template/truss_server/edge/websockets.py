@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from truss_server.edge.supervisor import Supervisor
 
 NOT_IMPLEMENTED = 1003
+WRONG_PLACE = 1008
 BROKEN = 1011
 TRY_LATER = 1013
 
@@ -46,16 +47,16 @@ class WebsocketRoute:
         await receive()  # websocket.connect
         link = self._supervisor.link
         if link is None or not self._supervisor.loaded:
-            await _close(send, TRY_LATER, "the model is not ready")
+            await close_websocket(send, TRY_LATER, "the model is not ready")
             return
         if "websocket" not in self._supervisor.methods:
-            await _close(send, NOT_IMPLEMENTED, "WebSocket is not implemented on this deployment.")
+            await close_websocket(send, NOT_IMPLEMENTED, "WebSocket is not implemented on this deployment.")
             return
         ask = Ask(scope, PLAIN)
         try:
             slot = await self._slots.acquire(ask.deadline)
         except OverloadedError as exc:
-            await _close(send, TRY_LATER, f"the model is busy: {exc}"[:120])
+            await close_websocket(send, TRY_LATER, f"the model is busy: {exc}"[:120])
             return
         request: dict[str, Any] = {key: scope.get(key) for key in _KEYS}
         request["headers"] = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
@@ -84,15 +85,16 @@ async def _to_model(exchange: Exchange, receive: Receive) -> None:
 async def _to_client(exchange: Exchange, send: Send) -> bool:
     """Pass events on until the call is over; return whether the model's side closed the websocket."""
     closed = False
-    while (event := await exchange.event()) is not None:
+    while (news := await exchange.event()) is not None:
+        event, size = news
         if not closed:
             await send(event)
         closed = closed or event["type"] == "websocket.close"
-        exchange.consumed(len(event.get("text") or event.get("bytes") or b""))
+        exchange.consumed(size)
     return closed
 
 
-async def _close(send: Send, code: int, reason: str) -> None:
+async def close_websocket(send: Send, code: int, reason: str) -> None:
     """Accept and close: only then does a client learn the reason."""
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": code, "reason": reason})

@@ -63,7 +63,7 @@ def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> A
     except UnserializableError:
         raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for") from None
     if type(closer) is bytes or type(closer) is Marked:
-        return closer
+        return closer if type(closer) is bytes else dict(closer)  # marshal knows no subclasses
     return _walk(closer, path, depth + 1, convert)
 
 

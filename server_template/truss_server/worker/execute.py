@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import deque
 from functools import partial
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ from truss_server.worker.answers import encode_value, is_response, respond, send
 from truss_server.worker.calls import GONE, ClientLeftError
 from truss_server.worker.context import current_stream
 from truss_server.worker.failures import describe
+from truss_server.worker.inputs import take_inputs
 from truss_server.worker.interrupt import Interrupt
 from truss_server.worker.request import make_request
 from truss_server.worker.sockets import run_socket
@@ -79,7 +81,7 @@ class Executor:
 
     def _answer(self, call: Call, method: Method) -> None:
         request = self._request(call, method)
-        value = call.inputs
+        value = take_inputs(call)
         with Interrupt(call):
             for stage in method.stages:
                 value = stage(value, request)
@@ -150,7 +152,7 @@ class Executor:
 
     async def _answer_async(self, call: Call, method: Method) -> None:
         request = self._request(call, method)
-        value = call.inputs
+        value = take_inputs(call)
         for stage in method.stages:
             if stage.is_async:
                 value = stage(value, request)
@@ -177,17 +179,20 @@ class Executor:
         def run() -> None:
             current_stream.set(call.stream)
             try:
-                outcome: Outcome = stage(value, request), None
+                with Interrupt(call):
+                    outcome: Outcome = stage(value, request), None
             except BaseException as exc:  # noqa: BLE001 - handed over to who waits
                 outcome = None, exc
             self._loop.call_soon_threadsafe(_settle, future, outcome)
 
         self._threads.submit(run)
         try:
-            return _unpack(await asyncio.shield(future))
+            result = _unpack(await asyncio.shield(future))
         except asyncio.CancelledError:
             await asyncio.wait({future})  # the call is not over while its thread works
             raise
+        call.check()  # it may have left when its thread was done, and this coroutine not yet on
+        return result
 
     # ---- for both
 
@@ -199,9 +204,9 @@ class Executor:
         return make_request(call, annotations[0] if annotations else None)
 
     def _fail(self, call: Call, exc: BaseException) -> None:
-        if call.ended:
-            return
-        if call.cancelled or isinstance(exc, ClientLeftError):
+        if call.ended:  # a task in the background of its answer; nobody is told, so the log must be
+            logging.getLogger("truss").error("after the answer had ended", exc_info=exc)
+        elif call.cancelled or isinstance(exc, ClientLeftError):
             call.fail(GONE)
         else:
             call.fail(describe(exc, self._root))

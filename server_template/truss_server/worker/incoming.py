@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from truss_server import wire
 from truss_server.worker.body import Body
 from truss_server.worker.calls import GONE
-from truss_server.worker.encode import revive
 from truss_server.worker.sockets import Socket
 
 if TYPE_CHECKING:
@@ -81,10 +80,6 @@ class Incoming:
             self._take_input(payload, last)
         elif piece == wire.MESSAGE and self._call.socket is not None:
             self._inbox.received(len(payload))
-            if (
-                not last
-            ):  # the rest of the event cannot come without credit; the last piece waits for the model
-                self._consumed(len(payload))
             self._call.socket.feed(payload, last=last)
         elif piece == wire.BODY:
             self._inbox.received(len(payload))
@@ -94,13 +89,13 @@ class Incoming:
 
     def _take_input(self, payload: bytes, last: bool) -> None:
         if last and not self._inputs:
-            self._call.inputs = self._revived(wire.unpack(payload))
+            self._call.inputs = wire.unpack(payload)
         else:
             self._inbox.received(len(payload))
             self._inputs += payload
             self._consumed(len(payload))
             if last:
-                self._call.inputs = self._revived(wire.unpack(self._inputs))
+                self._call.inputs = wire.unpack(self._inputs)
                 self._inputs = bytearray()
         if last and not self._method.request:
             self._submit()
@@ -119,9 +114,6 @@ class Incoming:
             self._body = bytearray()
             body.end()
             self._submit()
-
-    def _revived(self, value: Any) -> Any:
-        return revive(value) if self._call.framing == "binary" else value
 
     def _consumed(self, size: int) -> None:
         credit = self._inbox.consumed(size)

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import typing
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+from truss_server.worker.encode import revive
+
+if TYPE_CHECKING:
+    from truss_server.worker.calls import Call
 
 
 class InvalidInputError(Exception):
     """The request's body does not fit the model's input type; the text lists every problem."""
+
+
+def take_inputs(call: Call) -> Any:
+    """Return the inputs of a call; what a msgpack body marks is turned into what it stands for.
+
+    Raises:
+        InvalidInputError: Something is marked that it is not.
+    """
+    if call.framing != "binary":
+        return call.inputs
+    try:
+        return revive(call.inputs)
+    except Exception as exc:  # noqa: BLE001 - numpy, datetime and Decimal each have their own
+        raise InvalidInputError(f"Invalid msgpack payload: {type(exc).__name__}: {exc}") from None
 
 
 def input_type(annotation: Any) -> type | None:

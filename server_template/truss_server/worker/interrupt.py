@@ -25,17 +25,19 @@ class Interrupt:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._before = call.on_cancel
         self._lock = threading.Lock()
         self._thread = 0
         self._raised = False
 
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
-        self._call.on_cancel = self._raise
+        self._before, self._call.on_cancel = self._call.on_cancel, self._raise
         self._call.check()  # perhaps it left before on_cancel was set
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._call.on_cancel = self._before
         with self._lock:
             thread, self._thread = self._thread, 0
             if self._raised:

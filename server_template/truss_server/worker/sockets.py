@@ -29,14 +29,20 @@ class Socket:
     Args:
         call: Whose stream carries the events.
         loop: The model's.
+
+    Attributes:
+        closed: Whether either side has closed it.
+        left: Whether the model was told that the client left.
     """
 
     def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         self.closed = False
+        self.left = False
         self._call = call
         self._loop = loop
         self._partial = bytearray()
-        self._events: deque[dict[str, Any]] = deque()  # this and the next belong to the loop's thread
+        # Events, and the bytes each still takes of the window; this and the next belong to the loop's thread.
+        self._events: deque[tuple[dict[str, Any], int]] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def feed(self, piece: bytes, *, last: bool) -> None:
@@ -45,15 +51,17 @@ class Socket:
         if last:
             event = wire.unpack(self._partial)
             self._partial = bytearray()
-            self._loop.call_soon_threadsafe(self._put, event)
+            self._loop.call_soon_threadsafe(self._put, event, len(piece))
+        else:  # the rest cannot come without credit; a whole event waits for the model
+            self._loop.call_soon_threadsafe(self._call.consumed, len(piece))
 
     def disconnect(self) -> None:
         """Note that the client left."""
         event = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
-        self._loop.call_soon_threadsafe(self._put, event)
+        self._loop.call_soon_threadsafe(self._put, event, 0)
 
-    def _put(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
+    def _put(self, event: dict[str, Any], size: int) -> None:
+        self._events.append((event, size))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -62,11 +70,10 @@ class Socket:
         while not self._events:
             self._waiter = self._loop.create_future()
             await self._waiter
-        event = self._events.popleft()
+        event, size = self._events.popleft()
+        self._call.consumed(size)
         if event["type"] == "websocket.disconnect":
-            self.closed = True
-        else:
-            self._call.consumed(len(event.get("text") or event.get("bytes") or b""))
+            self.closed = self.left = True
         return event
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -75,16 +82,16 @@ class Socket:
         Raises:
             OSError: The client left.
         """
-        if self._call.cancelled:
-            self.closed = True
-            raise OSError("the client left")
         if event["type"] == "websocket.close":
             self.closed = True
         data = wire.pack(event)
         for at in range(0, len(data), wire.PIECE):
             piece = data[at : at + wire.PIECE]
-            while not self._call.has_room(len(piece)) and not self._call.cancelled:
+            while not self._call.cancelled and not self._call.has_room(len(piece)):
                 await room(self._call, len(piece))
+            if self._call.cancelled:
+                self.closed = self.left = True
+                raise OSError("the client left")
             self._call.send_message(piece, last=at + wire.PIECE >= len(data))
 
 
@@ -97,7 +104,7 @@ async def run_socket(call: Call, socket: Socket, stage: Stage) -> None:
     except Exception:
         if not socket.closed:
             await socket.send({"type": "websocket.close", "code": FAILED, "reason": FAILED_REASON})
-        if not call.cancelled:
+        if not socket.left:
             raise
     if not socket.closed:
         await socket.send({"type": "websocket.close", "code": NORMAL, "reason": ""})
