@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 MODEL_LABEL = "truss.model"
 PARENT_LABEL = "truss.parent"
+BUILD_LABEL = "truss.build"
 
 
 class EngineCleaner:
@@ -36,6 +39,41 @@ class EngineCleaner:
         """Return a name for a model that nobody has on this engine."""
         return f"test-{uuid.uuid4().hex[:8]}"
 
+    def host_address(self) -> str:
+        """Return where a container finds servers of this machine."""
+        (network, *_) = self.client.inspect_network("bridge")["IPAM"]["Config"]
+        first = next(ipaddress.ip_network(network["Subnet"]).hosts())
+        return str(network.get("Gateway", first))
+
+    def leftovers(self) -> list[str]:
+        """Return what builds left behind: containers, and images without a name."""
+        containers = self.client.containers(all=True, filters={"label": BUILD_LABEL})
+        images = self.client.images(filters={"label": BUILD_LABEL, "dangling": True})
+        builds = [found["Id"] for found in containers if MODEL_LABEL not in found["Labels"]]
+        return builds + [found["Id"] for found in images]
+
+    def image_labels(self, tag: str) -> dict[str, str]:
+        """Return the labels of an image."""
+        try:
+            found = self.client.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound:
+            return {}
+        labels: dict[str, str] = found["Config"]["Labels"]
+        return labels
+
+    def histories(self) -> str:
+        """Return all that the engine remembers of how its images were made."""
+        images = self.client.images(all=True)
+        return json.dumps([self.client.history(image["Id"]) for image in images])  # type: ignore[no-untyped-call]
+
+    def files(self, tag: str, folder: str) -> bytes:
+        """Return a folder of an image as a tar."""
+        container = self.client.create_container(tag)["Id"]
+        try:
+            return b"".join(self.client.get_archive(container, folder)[0])
+        finally:
+            self.client.remove_container(container, v=True)
+
     def containers(self, model: str) -> list[str]:
         """Return the ids of a model's containers, ended ones included."""
         found = self.client.containers(all=True, filters={"label": f"{MODEL_LABEL}={model}"})
@@ -51,14 +89,14 @@ class EngineCleaner:
         for container in self.containers(model):
             with contextlib.suppress(NotFound):
                 self.client.remove_container(container, force=True, v=True)
-        parents = set()
         for image in self.client.images(filters={"label": f"{MODEL_LABEL}={model}"}):
-            parents.add(image["Labels"].get(PARENT_LABEL, ""))
+            parent = image["Labels"].get(PARENT_LABEL, "")
             for tag in image["RepoTags"] or [image["Id"]]:
                 self._remove_image(tag)
-        for parent in sorted(parents):
-            if parent.startswith("truss-environment:"):
+            while parent.startswith(("truss-data:", "truss-environment:")):
+                above = self.image_labels(parent).get(PARENT_LABEL, "")
                 self._remove_image(parent)
+                parent = above
 
     def finish(self) -> None:
         """Remove what the session's tests shared."""

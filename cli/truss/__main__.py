@@ -12,9 +12,14 @@ def main() -> None:
 
         sys.stdout.write(f"truss {__version__}\n")
         return
-    from truss.main import run
+    try:
+        from truss.main import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        # Before the command line could take care of it: its modules were being imported.
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

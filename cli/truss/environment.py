@@ -43,8 +43,6 @@ TAIL = 40
 
 KEY_LENGTH = 16
 
-NO_ENVIRONMENT = "The model's environment could not be made."
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -151,7 +149,7 @@ class _Uv:
             ["venv", "--no-project", "--python", str(base), str(home)], lock=lock, log=False
         )
         if code != 0:
-            raise BuildError(NO_ENVIRONMENT, details="\n".join(lines))
+            raise BuildError(f"No environment could be made of {base}.", details="\n".join(lines))
         listed = home / "requirements.txt"
         listed.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
         if requirements:
@@ -192,8 +190,14 @@ class _Uv:
                 said.append(text)
                 if log and text:
                     self._progress.detail(text)
-            process.wait()
-        return process.returncode, list(said)
+            code = process.wait()
+        if code == -signal.SIGKILL:
+            raise BuildError(
+                "uv was killed.",
+                details="\n".join(said),
+                hint=f"Either the memory was used up, or it was still at work after {LIMIT / 60:.0f} minutes.",
+            )
+        return code, list(said)
 
 
 @contextmanager

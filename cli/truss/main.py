@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from contextlib import contextmanager
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from truss import __version__
 from truss.commands import SUMMARIES
-from truss.console import Console, as_error
+from truss.console import Console
 from truss.deps import Deps, open_target
 from truss.errors import TrussError, UsageError
+from truss.lazy import SETTINGS, load_command, spare_conversion
 from truss.signals import end_by_exception
+from truss.wording import as_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -35,61 +33,9 @@ EXIT_BROKEN_PIPE = 141
 AS_JSON = "truss.as_json"
 """Key in a context's `meta`: whether errors are printed as JSON."""
 
-SETTINGS = {"help_option_names": ["-h", "--help"]}
-
 # Typer brings its own click under a private name; these classes are the same in every version of it.
 _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-
-
-class LazyCommand(TyperCommand):
-    """A command that converts only what needs it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options and arguments."""
-        spare_conversion(self.get_params(ctx), self.callback)
-        return super().parse_args(ctx, args)
-
-
-def load_command(name: str) -> TyperCommand:
-    """Import the module of a command and return what runs it."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    register = app.command(name, cls=LazyCommand, context_settings=SETTINGS)
-    register(import_module(f"truss.commands.{name}").command)
-    command = typer.main.get_command(app)
-    if not isinstance(command, TyperCommand):
-        raise TypeError(f"truss.commands.{name}.command did not make a command")
-    return command
-
-
-def spare_conversion(params: Iterable[Any], function: Callable[..., Any] | None) -> None:
-    """Let parameters take a value as it is where it already has the type they ask for.
-
-    Typer asks pydantic even to turn text into text, and to import what it needs of pydantic takes 0.3 s.
-
-    Args:
-        params: Parameters as Typer made them.
-        function: Whose signature has their types.
-    """
-    hints = get_type_hints(inspect.unwrap(function)) if function else {}
-    for param in params:
-
-        def process(ctx: Any, value: Any, param: Any = param, convert: Any = param.process_value) -> Any:
-            typed = not param.required if value is None else conforms(value, hints.get(param.name, bool))
-            if not typed:
-                return convert(ctx, value)
-            return param.callback(ctx, param, value) if param.callback else value
-
-        param.process_value = process
-
-
-def conforms(value: object, hint: Any) -> bool:
-    """Return whether a value has a type: a class, a `Literal`, or a union of them."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in {Union, UnionType}:
-        return any(conforms(value, arm) for arm in get_args(hint))
-    return isinstance(value, hint) if isinstance(hint, type) else False
 
 
 class LazyGroup(TyperGroup):

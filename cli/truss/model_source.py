@@ -42,7 +42,7 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
     try:
         tree = _parse(text)
     except SyntaxError as exc:
-        if _is_newer_than_this(config.python_version):
+        if config.asked_python is not None and _is_newer_than_this(config.asked_python):
             return  # its syntax may be younger than this interpreter: the model's own decides
         raise _no_python(path, text, exc) from exc
     except (RecursionError, MemoryError, ValueError) as exc:

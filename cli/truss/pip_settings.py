@@ -1,4 +1,4 @@
-"""How the user reaches a package index, as far as a build inside Docker can use it."""
+"""How the user reaches package indexes, as far as a build inside Docker can use it."""
 
 from __future__ import annotations
 
@@ -42,21 +42,19 @@ INSIDE = PurePosixPath("/tmp/settings")  # noqa: S108 in a stage of the build th
 
 @dataclass(frozen=True)
 class PipSettings:
-    """Settings of the user for builds inside Docker.
+    """Settings of pip for a build inside Docker.
 
     Attributes:
         members: Files for the context of a build.
-        proxies: Arguments for a build.
         unseen: Folders of this machine that `PIP_FIND_LINKS` names: no build sees them.
     """
 
-    members: tuple[Member, ...]
-    proxies: Mapping[str, str]
-    unseen: tuple[str, ...]
+    members: tuple[Member, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 def pip_settings(environ: Mapping[str, str]) -> PipSettings:
-    """Return the settings in environment variables.
+    """Return the settings of pip in environment variables.
 
     Raises:
         BuildError: A file that they name cannot be read.
@@ -69,8 +67,12 @@ def pip_settings(environ: Mapping[str, str]) -> PipSettings:
     lines = [f"{option} = {value}" for option, value in ALWAYS.items()]
     lines += [f"{option} = {' '.join(found)}" for option, found in values.items() if found]
     config = Member(FOLDER / "pip.conf", "\n".join(["[global]", *lines, ""]).encode())
-    proxies = {name: environ[name] for name in PROXIES if environ.get(name)}
-    return PipSettings((config, *certificates), proxies, tuple(unseen))
+    return PipSettings((config, *certificates), tuple(unseen))
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments of a build that lead it through the user's proxies."""
+    return {name: environ[name] for name in PROXIES if environ.get(name)}
 
 
 def _certificates(environ: Mapping[str, str]) -> tuple[Member, ...]:

@@ -127,6 +127,8 @@ def answer_error(answer: Answer) -> AnswerError:
         hint = f"Try again in {retry} s." if retry.isdecimal() else f"Try again after {retry}."
     elif location is not None:
         hint = f"It points to {location}."
+    elif answer.status >= 500:  # noqa: PLR2004 the errors of servers
+        hint = "`truss logs` shows what happened."
     return AnswerError(
         f"The server answered {answer.status} {answer.reason}".rstrip() + ".",
         details=error_body_text(body),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -198,15 +199,19 @@ def _write_files(files: Iterable[File], root: Path) -> None:
 
 def _move_up(temporary: Path) -> None:
     """Move what is in a folder into the one above; a shell may stand there, so that one is not replaced."""
-    names = [entry.name for entry in temporary.iterdir()]
+    moved: list[Path] = []
     try:
-        for name in names:
-            (temporary / name).rename(temporary.parent / name)
+        for entry in list(temporary.iterdir()):
+            place = temporary.parent / entry.name
+            if os.path.lexists(place):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))  # noqa: TRY301 undone below
+            entry.rename(place)
+            moved.append(place)
         temporary.rmdir()
     except BaseException:
-        for name in names:
-            shutil.rmtree(temporary.parent / name, ignore_errors=True)
-            (temporary.parent / name).unlink(missing_ok=True)
+        for place in moved:
+            shutil.rmtree(place, ignore_errors=True)
+            place.unlink(missing_ok=True)
         raise
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from truss.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 POLL = 0.05
 """Seconds between two looks at a lock that somebody else holds."""
@@ -53,21 +53,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         raise
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what `write_json` wrote, None where there is nothing.
+def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
+    """Return the values of these keys in what `write_json` wrote, None where there is nothing.
 
     Raises:
-        EngineError: Somebody else wrote it.
+        EngineError: Somebody else wrote it, or another version of truss.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        return {key: value[key] for key in keys}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as exc:
+    except (ValueError, TypeError, KeyError) as exc:
         raise EngineError(f"{path} is damaged: {exc}.", hint="Remove the file.") from exc
-    if not isinstance(value, dict):
-        raise EngineError(f"{path} is damaged: it holds no object.", hint="Remove the file.")
-    return value
 
 
 class Lock:
@@ -89,9 +87,6 @@ class Lock:
         except BlockingIOError:
             os.close(fd)
             return None
-        except BaseException:
-            os.close(fd)
-            raise
         return cls(fd)
 
     def close(self) -> None:
@@ -131,15 +126,6 @@ def locked(
     Raises:
         EngineError: It was not let go in time.
     """
-    lock = wait_for(path, timeout=timeout, busy=busy, waiting=waiting)
-    try:
-        yield lock
-    finally:
-        lock.close()
-
-
-def wait_for(path: Path, *, timeout: float, busy: str, waiting: Callable[[], None] = lambda: None) -> Lock:
-    """Take the lock at a path as `locked` does; the caller closes it."""
     deadline = time.monotonic() + timeout
     lock = Lock.take(path)
     if lock is None:
@@ -149,4 +135,7 @@ def wait_for(path: Path, *, timeout: float, busy: str, waiting: Callable[[], Non
             raise EngineError(busy, hint="Wait until it is done, or end it.")
         time.sleep(POLL)
         lock = Lock.take(path)
-    return lock
+    try:
+        yield lock
+    finally:
+        lock.close()

@@ -209,6 +209,9 @@ def test_all_problems_at_once() -> None:
         ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),
         ('requirements: ["a\\nb"]', "1:16", ["one line of printable"]),
         ("requirements: [' ']", "1:16", ["must not be empty"]),
+        ("requirements: ['# later']", "1:16", ["must not be empty"]),
+        ("requirements:\n  - -r more.txt", "2:5", ["requirements.0: `-r` is not supported"]),
+        ("requirements: [./wheels/x.whl]", "1:16", ["is a path on this machine"]),
         (
             "requirements_file: uv.lock",
             "1:20",

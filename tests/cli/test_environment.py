@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uv
 
 from tests.harness import eventually
 from tests.wheelhouse import SlowSource, make_wheel
+from truss import environment
 from truss.environment import MARKER, Wanted, model_python
 from truss.errors import BuildError
 from truss.state import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 LIST = "import importlib.metadata as m, json; print(json.dumps(sorted(d.name for d in m.distributions())))"
@@ -175,6 +177,32 @@ def test_no_such_python(maker: Maker) -> None:
     assert maker.made == []
 
 
+def test_interpreter_that_is_broken(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that no environment can be made of is named."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+    with pytest.raises(BuildError) as caught:
+        maker.make("tiny")
+
+    assert caught.value.message == "No environment could be made of /bin/false."
+    assert "/bin/false" in caught.value.details
+    assert maker.made == []
+
+
+def test_uv_that_is_missing(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without uv the error says how to get it."""
+
+    def find_nothing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(uv, "find_uv_bin", find_nothing)
+
+    with pytest.raises(BuildError, match="uv is not installed") as caught:
+        maker.make("tiny")
+
+    assert "pip install uv" in caught.value.hint
+
+
 def _others() -> Iterator[tuple[int, Path]]:
     for folder in [
         *map(Path, os.environ["PATH"].split(os.pathsep)),
@@ -253,6 +281,48 @@ def test_interrupt(maker: Maker) -> None:
     assert b"KeyboardInterrupt" in said
     eventually(lambda: not is_held(slow.held))
     assert maker.made == []
+
+
+class Interrupted(Lines):
+    """Progress that Ctrl-C meets while it is told something."""
+
+    def detail(self, line: str) -> None:
+        """Do as Ctrl-C does."""
+        raise KeyboardInterrupt
+
+
+def test_interrupt_while_uv_speaks(maker: Maker) -> None:
+    """Whatever line of uv's Ctrl-C comes after, uv ends and nothing is left."""
+    with pytest.raises(KeyboardInterrupt):
+        maker.make("tiny", said=Interrupted())
+
+    assert maker.made == []
+
+
+def test_no_end(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installing has an end, after which nothing of it goes on, and the error says what it may be."""
+    slow = SlowSource(maker.wheels)
+    real = threading.Timer
+
+    def once_it_builds(_seconds: float, kill: Callable[[], None]) -> threading.Timer:
+        """Let the time be over when the build runs: how long uv takes to get there depends on the machine."""
+
+        def wait_and_kill() -> None:
+            eventually(slow.started.exists, seconds=30)
+            kill()
+
+        return real(0, wait_and_kill)
+
+    monkeypatch.setattr(threading, "Timer", once_it_builds)
+    monkeypatch.setattr(environment, "LIMIT", 60.0)
+
+    with pytest.raises(BuildError) as caught:
+        maker.make("slow")
+
+    assert caught.value.message == "uv was killed."
+    assert caught.value.hint.endswith("still at work after 1 minutes.")
+    assert maker.made == []
+    eventually(lambda: not is_held(slow.held))
 
 
 def test_a_tool_that_was_killed(maker: Maker) -> None:

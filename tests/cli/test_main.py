@@ -17,7 +17,8 @@ from tests.harness import TRUSS, Outcome, run_truss, spawn_truss
 from truss import __version__, commands
 from truss.commands import SUMMARIES
 from truss.errors import BuildError, TrussError, UsageError
-from truss.main import LazyGroup, load_command
+from truss.lazy import load_command
+from truss.main import LazyGroup
 
 HELP = """\
 Usage: truss [OPTIONS] COMMAND [ARGS]...
@@ -213,6 +214,25 @@ def test_error_with_step_details_and_hint() -> None:
 def test_interrupt() -> None:
     """Ctrl-C ends with 130 and one line."""
     assert run_failing(KeyboardInterrupt()) == Outcome(stderr="interrupted\n", code=130)
+
+
+def test_interrupt_before_all_is_imported() -> None:
+    """Ctrl-C is as quiet while the command is still being imported."""
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'truss.main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from truss.__main__ import main\n"
+        "main()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("", "interrupted\n", 130)
 
 
 def test_broken_pipe() -> None:

@@ -153,6 +153,8 @@ def test_server_error() -> None:
             "Traceback (most recent call last):\n"
             '  File "model/model.py", line 3\n'
             "ValueError: no prompt\n"
+            "\n"
+            "hint: `truss logs` shows what happened.\n"
         ),
         code=8,
     )
@@ -213,7 +215,11 @@ def test_error_body_that_breaks() -> None:
     outcome = answer_with(script)
 
     assert outcome == Outcome(
-        stderr="error: The server answered 500 Internal Server Error.\nout of mem [...]\n", code=8
+        stderr=(
+            "error: The server answered 500 Internal Server Error.\nout of mem [...]\n\n"
+            "hint: `truss logs` shows what happened.\n"
+        ),
+        code=8,
     )
 
 
@@ -229,7 +235,7 @@ def test_endless_error_body() -> None:
 
     assert outcome.code == 8
     assert len(outcome.stderr) < 17_000
-    assert outcome.stderr.endswith("characters cut]\n")
+    assert "characters cut]\n" in outcome.stderr
 
 
 def test_escape_sequences_of_a_server_are_not_obeyed() -> None:

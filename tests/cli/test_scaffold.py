@@ -188,7 +188,9 @@ def test_fills_an_empty_folder_in_place(tmp_path: Path) -> None:
 
     outcome = init(folder, ".")
 
-    assert outcome.stdout.endswith('Next:\n  truss push\n  truss predict -d \'{"prompt": "Tell me about falcons"}\'\n')
+    assert outcome.stdout.endswith(
+        'Next:\n  truss push\n  truss predict -d \'{"prompt": "Tell me about falcons"}\'\n'
+    )
     assert outcome.code == 0
     assert folder.stat().st_ino == before
     assert "model_name: empty\n" in (folder / "config.yaml").read_text()
@@ -254,6 +256,19 @@ def test_nothing_is_left_of_a_failure(stop: BaseException | None, exists: bool, 
     if stop is None:
         assert str(caught.value) == f"{folder} cannot be written: File exists."
     assert sorted(path.name for path in tmp_path.rglob("*")) == (["above", "made"] if exists else [])
+
+
+def test_somebody_else_writes_too(tmp_path: Path) -> None:
+    """What another program puts into the folder meanwhile is neither overwritten nor removed."""
+
+    def files() -> Iterator[File]:
+        yield from (File(PurePosixPath(name), b"1") for name in ("a/first.py", "model/first.py", "z.txt"))
+        build_tree(tmp_path, {"model/theirs.py": "2"})
+
+    with pytest.raises(EngineError, match="cannot be written: File exists"):
+        write_scaffold(files(), tmp_path)
+
+    assert files_in(tmp_path) == {"model/theirs.py"}
 
 
 @pytest.mark.parametrize("path", ["../out.txt", "/out.txt", "model/../../out.txt", "."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,115 +13,23 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.helpers import build_tree, wait_until
-from truss.config import TrussConfig
-from truss_server.protocol import MANIFEST, READY, Manifest
+from tests.helpers import wait_until
+from tests.server.raw_http import request_bytes
+from tests.server.releases import Gates, write_release
+from truss_server.edge.logs import Log
+from truss_server.edge.settings import read_settings
+from truss_server.edge.supervisor import BACKOFF, Supervisor
+from truss_server.protocol import READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 START_SECONDS = 30.0
 """Given to a server to become ready or to end; a machine may be busy with other tests."""
-
-GATES = '''
-"""Lets a model and its test wait for each other: a gate is a file that somebody makes."""
-
-import asyncio
-import os
-import time
-from pathlib import Path
-
-FOLDER = Path(__file__).resolve().parent.parent / "gates"
-
-
-def mark(name, text=""):
-    path = FOLDER / name
-    path.with_suffix(".new").write_text(str(text))
-    os.replace(path.with_suffix(".new"), path)
-
-
-def is_open(name):
-    return (FOLDER / name).exists()
-
-
-def wait(name, seconds=30):
-    end = time.monotonic() + seconds
-    while not is_open(name):
-        if time.monotonic() > end:
-            raise TimeoutError(f"nobody opened the gate {name}")
-        time.sleep(0.002)
-
-
-async def wait_async(name, seconds=30):
-    end = time.monotonic() + seconds
-    while not is_open(name):
-        if time.monotonic() > end:
-            raise TimeoutError(f"nobody opened the gate {name}")
-        await asyncio.sleep(0.002)
-'''
-
-
-class Gates:
-    """The test's side of the module `gates` that every release of `write_release` has in `packages/`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def open(self, name: str) -> None:
-        """Let the model pass a gate."""
-        (self._folder / name).touch()
-
-    def wait(self, name: str, deadline: float = 20.0) -> str:
-        """Wait for the model's mark and return its text."""
-        path = self._folder / name
-        wait_until(path.exists, deadline, what=f"the model's mark {name}")
-        return path.read_text()
-
-    def read(self, name: str) -> str:
-        """Return the text of the model's mark; empty where there is none yet."""
-        path = self._folder / name
-        return path.read_text() if path.exists() else ""
-
-    def has(self, name: str) -> bool:
-        """Tell whether the model made a mark."""
-        return (self._folder / name).exists()
-
-
-def write_release(
-    root: Path,
-    model: str,
-    *,
-    runtime: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    files: Mapping[str, str | bytes] | None = None,
-) -> Path:
-    """Write a release as the tool does and return its folder.
-
-    Args:
-        root: Made.
-        model: Source of `model/model.py`, as bytes it is written; indentation is removed.
-        runtime: The section of that name in config.yaml.
-        config: Other keys of config.yaml.
-        files: More files by relative path.
-    """
-    written = {"model_name": "tested", "runtime": dict(runtime or {}), **(config or {})}
-    manifest = Manifest("tested", "0" * 64, "0.0.0", TrussConfig.model_validate(written).filled())
-    return build_tree(
-        root.resolve(),
-        {
-            MANIFEST: manifest.to_json(),
-            "model/__init__.py": "",
-            "model/model.py": dedent(model),
-            "packages/gates.py": GATES,
-            "gates/": "",
-            **(files or {}),
-        },
-    )
 
 
 class Edge:
@@ -319,45 +228,6 @@ class Edge:
             yield sock
 
 
-def request_bytes(path: str, value: Any = None, *, body: bytes | None = None, headers: str = "") -> bytes:
-    """Return an HTTP request as it goes over the wire.
-
-    Args:
-        path: To post to.
-        value: The body, as JSON.
-        body: Instead of `value`.
-        headers: More lines, each with its end.
-    """
-    data = json.dumps(value).encode() if body is None else body
-    return (
-        f"POST {path} HTTP/1.1\r\nhost: tested\r\n{headers}content-length: {len(data)}\r\n\r\n".encode()
-        + data
-    )
-
-
-def read_until(sock: socket.socket, mark: bytes) -> bytes:
-    """Read from a socket until `mark` has come.
-
-    Raises:
-        AssertionError: The server closed the connection before.
-    """
-    data = b""
-    while mark not in data:
-        chunk = sock.recv(65536)
-        assert chunk, f"closed after {data!r}"
-        data += chunk
-    return data
-
-
-def read_to_end(sock: socket.socket) -> bytes:
-    """Read from a socket until the server closes it."""
-    data = b""
-    with contextlib.suppress(ConnectionResetError):
-        while chunk := sock.recv(65536):
-            data += chunk
-    return data
-
-
 class Servers:
     """Starts servers and ends them all."""
 
@@ -398,6 +268,25 @@ class Servers:
         with contextlib.ExitStack() as stack:
             for edge in self._edges:
                 stack.callback(edge.end)
+
+
+def supervise(root: Path, backoff: Sequence[float] = BACKOFF) -> tuple[int, list[dict[str, Any]]]:
+    """Run the workers of a release without HTTP in front until they are given up.
+
+    Returns:
+        The exit code that the server would end with, and the log.
+    """
+
+    async def run(log: Log) -> int:
+        settings = read_settings(["--release", str(root), "--python", sys.executable])
+        return await asyncio.wait_for(Supervisor(settings, log, backoff).run(), 60)
+
+    with tempfile.TemporaryFile() as stream:
+        log = Log(stream)
+        code = asyncio.run(run(log))
+        log.close()
+        stream.seek(0)
+        return code, [json.loads(line) for line in stream]
 
 
 def _clean_environ() -> dict[str, str]:

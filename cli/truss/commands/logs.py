@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from truss import options
-from truss.console import clean
 from truss.deps import Deps
 from truss.log_lines import format_record, parse_log_line
 from truss.lookup import find_deployment
+from truss.wording import clean
 
 
 def command(

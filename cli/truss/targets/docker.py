@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
 from docker.types import LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
+from truss.images import (
+    DRAIN_LABEL,
+    MODEL_LABEL,
+    PORT,
+    RELEASE_LABEL,
+    VARIABLES_LABEL,
+    base_image,
+    plan_images,
+)
 from truss.release import Release
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
@@ -80,11 +89,7 @@ class DockerTarget:
         images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
         release = images[-1]
         for image in self._missing(images):
-            about = {}
-            if image is release:
-                number = self._next_number(plan.manifest.model)
-                about = {"TRUSS_RELEASE": str(number), "TRUSS_PACKAGE": plan.package.name}
-            self._builder.build(image, progress, about)
+            self._builder.build(image, progress, self._arguments(plan) if image is release else {})
         labels = self._labels_of(release.tag)
         return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
 
@@ -137,12 +142,10 @@ class DockerTarget:
         rest = b""
         with engine_errors("read the log"):
             stream = self._client.logs(deployment.id, stream=True, follow=follow)
-            try:
+            with closing(stream):
                 for chunk in stream:
                     *lines, rest = (rest + chunk).split(b"\n")
                     yield from (line.decode(errors="replace") for line in lines)
-            finally:
-                stream.close()
         if rest:
             yield rest.decode(errors="replace")
 
@@ -150,6 +153,14 @@ class DockerTarget:
         """Return the listed deployments, newest first; see `Target.deployments`."""
         found = [container.deployment() for container in self._listed()]
         return sorted(found, key=lambda deployment: deployment.started, reverse=True)
+
+    def _arguments(self, plan: ReleasePlan) -> dict[str, str]:
+        """Return what the Dockerfile of a release is given for its labels."""
+        return {
+            "TRUSS_RELEASE": str(self._next_number(plan.manifest.model)),
+            "TRUSS_PACKAGE": plan.package.name,
+            "TRUSS_VARIABLES": json.dumps(plan.config.environment_variables),
+        }
 
     def _labels_of(self, tag: str) -> dict[str, str]:
         """Return the labels of an image of ours.
@@ -176,7 +187,7 @@ class DockerTarget:
         """Return one more than the highest number of a model's releases."""
         with engine_errors("list its images"):
             images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
-        return 1 + max((int(image["Labels"][RELEASE_LABEL]) for image in images), default=0)
+        return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
 
     def _run(
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int | None
@@ -206,14 +217,15 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._labels_of(release.reference)[DRAIN_LABEL])
+        known = self._labels_of(release.reference)
         self._client.create_container(
             release.reference,
             name=name,
             command=["--environment", environment],
             labels=dict(labels),
             ports=[PORT],
-            stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
+            environment=json.loads(known[VARIABLES_LABEL]),
+            stop_timeout=math.ceil(float(known[DRAIN_LABEL])) + STOP_MARGIN_SECONDS,
             host_config=self._client.create_host_config(
                 port_bindings={PORT: (LOOPBACK, port)},
                 cap_drop=["ALL"],
@@ -270,8 +282,11 @@ class DockerTarget:
             self._client.remove_container(name, force=True, v=True)
 
     def _undo(self, name: str, replaced: str) -> None:
-        """Remove a candidate and start what it replaced."""
+        """Remove a candidate and start what it replaced, which may still be about to end."""
         self._remove(name)
-        if replaced:
-            with engine_errors("start the container that was replaced"), suppress(NotFound):
+        if not replaced:
+            return
+        with suppress(NotDeployedError):
+            self._stop(self._container(replaced))
+            with engine_errors("start the container that was replaced"):
                 self._client.start(replaced)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from truss.errors import BuildError, EngineError
-from truss.pip_settings import pip_settings
+from truss.pip_settings import PipSettings, pip_settings, proxies
 from truss.targets.docker_engine import engine_errors, explanation
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import docker
 
     from truss.images import Image
-    from truss.pip_settings import PipSettings
     from truss.progress import Progress
 
 SILENCE_LIMIT_SECONDS = 1800
@@ -85,15 +84,15 @@ class ImageBuilder:
             BuildError: A step failed; its last lines are shown. Nothing is left behind.
         """
         build_id = uuid.uuid4().hex
-        settings = pip_settings(self._environ)
+        settings = pip_settings(self._environ) if image.installs else PipSettings()
         progress.detail(image.purpose)
         try:
             with engine_errors(image.purpose):
                 stream = self._client.build(
-                    fileobj=image.context.tar(settings.members if image.installs else ()),  # type: ignore[arg-type]
+                    fileobj=image.context.tar(settings.members),  # type: ignore[arg-type]
                     custom_context=True,
                     tag=image.tag,
-                    buildargs={BUILD_ARG: build_id, **arguments, **settings.proxies},
+                    buildargs={BUILD_ARG: build_id, **arguments, **proxies(self._environ)},
                     rm=True,
                     forcerm=True,
                     decode=True,
@@ -108,10 +107,9 @@ class ImageBuilder:
         """Pull an image and return what the engine knows of it."""
         failure = f"The base image {name} is not on this engine and could not be pulled."
         hint = "Check its name and the engine's way to the registry; a private one needs `docker login`."
-        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
         with engine_errors(f"pull {name}"):
             try:
-                for event in self._client.pull(repository, tag=tag, stream=True, decode=True):
+                for event in self._client.pull(name, stream=True, decode=True):
                     if "error" in event:
                         raise BuildError(failure, details=event["error"], hint=hint)
                     if not event.get("progressDetail"):
@@ -171,7 +169,7 @@ def _failure(image: Image, settings: PipSettings, event: dict[str, Any], shown: 
     code = event.get("errorDetail", {}).get("code")
     if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
-    if code and image.installs and settings.unseen:
+    if code and settings.unseen:
         hints.append(
             f"PIP_FIND_LINKS names {', '.join(settings.unseen)}, which a build inside Docker cannot see: "
             "name the URL of a server instead, or push with `--target local`."

@@ -53,6 +53,8 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as exc:
         raise EngineError(f"Docker could not {doing}.", details=explanation(exc)) from exc
+    except BrokenPipeError:
+        raise  # of whoever reads what we print: docker-py wraps those of its own
     except FOREIGN as exc:
         if _find(exc, TimeoutError):
             raise EngineError(f"Docker did not {doing} in time.", hint="Look at the engine's log.") from exc

@@ -1,5 +1,6 @@
 """Streams text of a causal language model, token by token, on a GPU or without one."""
 
+import queue
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -83,10 +84,12 @@ class Model:
             for text in streamer:
                 if text:
                     yield text
+        except queue.Empty:
+            raise TimeoutError(f"no token came for {SECONDS_PER_TOKEN:g} s") from None
         finally:
             # Also when the client left: the server closes the generator then, and nobody waits for the rest.
             unwanted.set()
-            thread.join()
+            thread.join(SECONDS_PER_TOKEN)
         if failures:
             raise failures[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -42,13 +43,25 @@ class Server(uvicorn.Server):
         """Leave signals to `serve`."""
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, and close also connections without a request that were accepted at the last moment."""
+        closing = asyncio.create_task(self._close_idle())
+        await super().shutdown(sockets)
+        closing.cancel()
+
+    async def _close_idle(self) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+
 
 async def serve(settings: Settings, log: Log) -> int:
     """Serve a release until a signal or the loss of its worker; return the exit code."""
     try:
         listener = _listen(settings)
     except OSError as exc:
-        log.write("ERROR", f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}")
+        log.write("ERROR", f"cannot listen on {settings.host}:{settings.port}: {os.strerror(exc.errno or 0)}")
         return 1
     metrics = Metrics()
     supervisor = Supervisor(settings, metrics, log)

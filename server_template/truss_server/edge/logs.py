@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import sys
 import threading
@@ -101,12 +102,16 @@ def format_record(record: dict[str, Any]) -> bytes:
     seconds = record.pop("time")
     if "client" in record:
         record = _access_fields(record["client"], record["seconds"])
-    millis = int(seconds * 1000) % 1000
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     message = record["message"]
     if len(message) > LINE:
         record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
-    return dump_json({"asctime": f"{stamp},{millis:03d}", **record}) + b"\n"
+    stamp = f"{_stamp(int(seconds))},{int(seconds % 1 * 1000):03d}"
+    return dump_json({"asctime": stamp, **record}) + b"\n"
+
+
+@functools.lru_cache(maxsize=2)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 def _access_fields(client: Client, seconds: float) -> dict[str, Any]:
@@ -132,8 +137,8 @@ class LibraryHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a library's record; an aborted transfer is our doing and was logged where it was decided."""
-        if record.exc_info and isinstance(record.exc_info[1], AbortedTransferError):
+        """Log a library's record; a transfer that was aborted or cancelled is our doing and was logged as such."""
+        if record.exc_info and isinstance(record.exc_info[1], (AbortedTransferError, asyncio.CancelledError)):
             return
         fields = {"exc_info": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
         self._log.write(record.levelname, record.getMessage(), **fields)

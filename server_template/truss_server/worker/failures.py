@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
 from truss_server.worker.encode import UnserializableError, plain
@@ -39,38 +40,34 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
-    try:
-        return _answer(exc) if _is_http_exception(exc) else _error(exc, user_traceback(exc, root))
-    except Exception as failure:  # noqa: BLE001 - an exception whose own methods raise is an error all the same
-        return _error(exc, f"[no traceback: {type(failure).__name__} while it was written]")
+    if _is_http_exception(exc):
+        with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
+            answer = _answer(exc)
+            if len(wire.pack(answer)) <= wire.MAX_PAYLOAD:
+                return answer
+    return {
+        "status": 500,
+        "type": type(exc).__name__,
+        "message": _cut(_written(lambda: str(exc)), _MESSAGE),
+        "traceback": _written(lambda: user_traceback(exc, root)),
+    }
 
 
 def _answer(exc: Any) -> dict[str, Any]:
-    """The payload for what was raised to be an answer."""
     status = int(exc.status_code)
-    answer = {
+    return {
         "status": status if 200 <= status <= 599 else 500,  # noqa: PLR2004 - others are no end of a request
         "detail": _detail(exc.detail),
         "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items()],
     }
-    size = len(wire.pack(answer))
-    if size > wire.MAX_PAYLOAD:
-        raise ValueError(f"an HTTPException of {size} bytes; the limit is {wire.MAX_PAYLOAD}")
-    return answer
 
 
-def _error(exc: BaseException, trace: str) -> dict[str, Any]:
-    """The payload for what was raised as an error."""
+def _written(write: Callable[[], str]) -> str:
+    """Return what `write` gives; the author's methods, which it calls, may raise."""
     try:
-        message = str(exc)
-    except Exception as failure:  # noqa: BLE001 - see describe
-        message = f"[no message: {type(failure).__name__} while it was written]"
-    return {
-        "status": 500,
-        "type": type(exc).__name__,
-        "message": _cut(message, _MESSAGE),
-        "traceback": trace,
-    }
+        return write()
+    except Exception as failure:  # noqa: BLE001 - that they raise must not hide that there was an error
+        return f"[{type(failure).__name__} while this was written]"
 
 
 def user_traceback(exc: BaseException, root: Path) -> str:

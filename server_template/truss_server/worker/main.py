@@ -99,9 +99,18 @@ def _leave_the_end_to_the_edge() -> None:
         for number, handler in before.items():
             if signal.getsignal(number) is ignore:
                 signal.signal(number, handler)
+        allow()
+
+    def allow() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
+
+    def block() -> (
+        None
+    ):  # a signal for the child that is just being forked waits until its handlers are right
+        signal.pthread_sigmask(signal.SIG_BLOCK, before)
 
     before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
-    os.register_at_fork(after_in_child=restore)
+    os.register_at_fork(before=block, after_in_parent=allow, after_in_child=restore)
 
 
 def run(sock: socket.socket, root: Path, environment: str) -> int:

@@ -1,0 +1,285 @@
+"""Clients that leave: what was queued never starts, what runs is ended, and the slot is free when the model is."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from tests.server.raw_http import read_until, request_bytes
+
+if TYPE_CHECKING:
+    from tests.server.harness import Edge, Servers
+
+MODEL = """
+import asyncio
+import time
+
+import fastapi
+import gates
+
+
+class Model:
+    async def predict(self, x, request: fastapi.Request):
+        name = x["name"]
+        if x["do"] == "quick":
+            return "quick"
+        if x["do"] == "async generator":
+            return self.agen(name)
+        if x["do"] == "polling generator":
+            return self.polling(name, request)
+        if x["do"] == "watching":
+            return await self.watching(name, request)
+        if x["do"] == "stubborn":
+            return await self.stubborn(name)
+        if x["do"] == "generator":
+            return self.gen(name)
+        gates.mark(f"{name}-started")
+        try:
+            await gates.wait_async("never")
+        except asyncio.CancelledError:
+            gates.mark(f"{name}-ended", "cancelled")
+            raise
+
+    async def agen(self, name):
+        try:
+            yield "first"
+            gates.mark(f"{name}-started")
+            await gates.wait_async("never")
+            yield "second"
+        finally:
+            gates.mark(f"{name}-ended", "finally")
+
+    async def polling(self, name, request):
+        yield "first"
+        gates.mark(f"{name}-started")
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        gates.mark(f"{name}-ended", "by itself")
+
+    async def watching(self, name, request):
+        async def watch():
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+
+        gone = asyncio.Event()
+        watcher = asyncio.create_task(watch())
+        assert not await request.is_disconnected()
+        gates.mark(f"{name}-started")
+        await gone.wait()
+        await watcher
+        await asyncio.sleep(0.05)
+        gates.mark(f"{name}-ended", "told")
+
+    async def stubborn(self, name):
+        gates.mark(f"{name}-started")
+        try:
+            await gates.wait_async("never")
+        except asyncio.CancelledError:
+            gates.mark(f"{name}-cancelled")
+            await gates.wait_async(f"{name}-let go")
+        gates.mark(f"{name}-ended", "at last")
+
+    def gen(self, name):
+        try:
+            yield "first"
+            gates.mark(f"{name}-started")
+            while True:
+                time.sleep(0.002)
+                yield "more"
+        finally:
+            gates.mark(f"{name}-ended", "closed")
+
+    def completions(self, x):
+        return self.gen(x["name"])
+
+    def embeddings(self, x):
+        return self.wait(x["name"])
+
+    async def wait(self, name):
+        gates.mark(f"{name}-started")
+        try:
+            await gates.wait_async("never")
+        finally:
+            gates.mark(f"{name}-ended", "coroutine")
+
+    async def messages(self, request: fastapi.Request):
+        name = request.headers["x-name"]
+        gates.mark(f"{name}-started")
+        try:
+            return len(await request.body())
+        except BaseException as exc:
+            gates.mark(f"{name}-ended", type(exc).__name__)
+            raise
+
+    def responses(self, x):
+        gates.mark(f"{x['name']}-started")
+        gates.wait(f"{x['name']}-let go")
+        gates.mark(f"{x['name']}-ended", "sync")
+        return x
+"""
+
+MIXED = """
+import gates
+
+
+class Model:
+    def predict(self, x):
+        if x == "quick":
+            return x
+        gates.mark("started")
+        gates.wait("let go")
+        gates.mark("ended")
+
+    async def postprocess(self, x):
+        return x
+"""
+
+
+@pytest.fixture(scope="module")
+def edge(module_servers: Servers) -> Edge:
+    """Serve MODEL, one call at a time."""
+    return module_servers.start(MODEL, runtime={"predict_concurrency": 1})
+
+
+def test_the_one_slot_is_free(edge: Edge) -> None:
+    """The server that these tests share answers."""
+    assert is_free(edge)
+
+
+def is_free(edge: Edge) -> bool:
+    """Tell whether the only slot is free: a call comes through."""
+    return bool(edge.post("/predict", {"do": "quick", "name": "-"}).json() == "quick")
+
+
+@pytest.mark.parametrize(
+    ("path", "do", "ended"),
+    [
+        ("/predict", "wait", "cancelled"),
+        ("/predict", "async generator", "finally"),
+        ("/predict", "generator", "closed"),
+        ("/predict", "polling generator", "by itself"),
+        ("/predict", "watching", "told"),
+        ("/v1/completions", "generator", "closed"),
+        ("/v1/embeddings", "coroutine of a sync method", "coroutine"),
+    ],
+)
+def test_who_leaves_ends_the_work(edge: Edge, path: str, do: str, ended: str) -> None:
+    """Whatever runs for a client ends soon after it has left, and the next call gets its slot."""
+    name = uuid4().hex
+
+    with edge.asking({"do": do, "name": name}, path):
+        edge.gates.wait(f"{name}-started")
+
+    assert edge.gates.wait(f"{name}-ended", 8) == ended
+    assert is_free(edge)
+
+
+def test_a_slow_reader_that_leaves_is_noticed_too(edge: Edge) -> None:
+    """A generator that waits for its reader hears that the reader is gone."""
+    name = uuid4().hex
+
+    with edge.connect(receive_buffer=4096) as sock:
+        sock.sendall(request_bytes("/predict", {"do": "generator", "name": name}))
+        read_until(sock, b"first")
+        edge.gates.wait(f"{name}-started")
+
+    assert edge.gates.wait(f"{name}-ended", 8) == "closed"
+    assert is_free(edge)
+
+
+def leave(sock: socket.socket) -> None:
+    """End a connection and wait until the server has noticed."""
+    sock.shutdown(socket.SHUT_WR)
+    assert sock.recv(1) == b""
+
+
+def test_who_leaves_the_queue_never_starts(edge: Edge) -> None:
+    """A request whose client left while it waited is not begun, whether its body was read or not."""
+    first = uuid4().hex
+    queued = [uuid4().hex for _ in range(3)]
+
+    with edge.asking({"name": first}, "/v1/responses") as running:
+        edge.gates.wait(f"{first}-started")
+        with (
+            edge.asking({"do": "wait", "name": queued[0]}) as parsed,
+            edge.asking({"name": queued[1]}, "/v1/completions") as sync,
+            edge.connect() as upload,
+        ):
+            upload.sendall(request_bytes("/v1/messages", body=b"abc", headers=f"x-name: {queued[2]}\r\n"))
+            for sock in (parsed, sync, upload):
+                leave(sock)
+        edge.gates.open(f"{first}-let go")
+        assert b" 200 OK" in read_until(running, b"\r\n")
+
+    assert is_free(edge)
+    assert [edge.gates.has(f"{name}-started") for name in queued] == [False] * 3
+
+
+def test_who_leaves_in_the_middle_of_an_upload(edge: Edge) -> None:
+    """A model that waits for a body whose client leaves is cancelled there; inputs that never come start nothing."""
+    name = uuid4().hex
+
+    with edge.connect() as sock:
+        sock.sendall(f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-name: {name}\r\n".encode())
+        sock.sendall(b"content-length: 1000000\r\n\r\n" + b"x" * 300_000)
+        edge.gates.wait(f"{name}-started")
+        leave(sock)
+    assert edge.gates.wait(f"{name}-ended", 8) == "CancelledError"
+    with edge.connect() as sock:
+        sock.sendall(request_bytes("/predict", {"do": "wait", "name": name})[:-5])
+        leave(sock)
+
+    assert is_free(edge)
+
+
+def test_a_sync_call_keeps_its_slot_to_its_end(edge: Edge) -> None:
+    """Work that cannot be ended is finished before the next call begins: the limit holds for the model."""
+    name = uuid4().hex
+
+    with edge.asking({"name": name}, "/v1/responses") as sock:
+        edge.gates.wait(f"{name}-started")
+        leave(sock)
+    with edge.asking({"do": "quick", "name": "-"}) as behind:
+        behind.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            behind.recv(1)
+        edge.gates.open(f"{name}-let go")
+        behind.settimeout(20)
+        assert read_until(behind, b'"quick"')
+
+
+@pytest.mark.parametrize("kind", ["stubborn", "mixed"])
+def test_work_that_outlives_its_cancellation_keeps_its_slot(edge: Edge, servers: Servers, kind: str) -> None:
+    """Neither a coroutine that catches its cancellation nor the thread of a sync stage is forgotten."""
+    name = uuid4().hex
+    ask: Any
+    quick: Any
+    if kind == "mixed":
+        edge = servers.start(MIXED, runtime={"predict_concurrency": 1})
+        ask, quick, started, let_go = "wait", "quick", "started", "let go"
+    else:
+        ask, quick = {"do": "stubborn", "name": name}, {"do": "quick", "name": "-"}
+        started, let_go = f"{name}-started", f"{name}-let go"
+
+    with edge.asking(ask) as sock:
+        edge.gates.wait(started)
+        leave(sock)
+    if kind == "stubborn":
+        edge.gates.wait(f"{name}-cancelled")
+    with edge.asking(quick) as behind:
+        behind.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            behind.recv(1)
+        edge.gates.open(let_go)
+        behind.settimeout(20)
+        assert read_until(behind, b'"quick"')
+
+
+def test_leaving_is_no_error(edge: Edge) -> None:
+    """Nothing of all this is in the log as an error."""
+    assert [r for r in edge.records if r["levelname"] == "ERROR"] == []
