@@ -177,11 +177,13 @@ class ModelRoutes:
         patience: Patience,
         watch: Stopwatch,
     ) -> None:
-        content_type = head.get("content_type") or "application/octet-stream"
         if head["kind"] == "response":
-            await client.start(head["status"], list(head["headers"]))
+            status, headers = head["status"], list(head["headers"])
         else:
-            await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
+            content_type = head["content_type"] or "application/octet-stream"
+            status, headers = 200, [(b"content-type", content_type.encode("latin-1"))]
+        events = dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
+        await client.start(status, headers)
         while data := await exchange.more():
             watch.chunk()
             patience.pause()  # a client that reads slowly is not a model that is silent
@@ -194,7 +196,7 @@ class ModelRoutes:
             self._check(client, exchange, patience)
         except AnswerError as exc:
             client.status = exc.status
-            if content_type.startswith("text/event-stream"):
+            if events:
                 event = client.dialect.stream_error(exc.message, exc.extra)
                 await client.send({"type": "http.response.body", "body": event, "more_body": True})
             raise AbortedTransferError from exc

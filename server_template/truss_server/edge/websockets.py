@@ -64,8 +64,10 @@ class WebsocketRoute:
         incoming = asyncio.create_task(_to_model(exchange, receive))
         try:
             closed = await _to_client(exchange, send)
-            if not closed and not incoming.done():
-                await send({"type": "websocket.close", "code": BROKEN, "reason": "the model's process ended"})
+            if exchange.error is not None and not closed:
+                lost = exchange.error.get("lost", False)
+                reason = "the model's process ended" if lost else "Internal Server Error (in model)."
+                await send({"type": "websocket.close", "code": BROKEN, "reason": reason})
         finally:
             incoming.cancel()
             exchange.abandon()

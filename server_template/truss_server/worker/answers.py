@@ -113,9 +113,11 @@ async def respond(call: Call, response: Any, scope: dict[str, Any]) -> None:
             headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", [])]
             call.begin("response", status=message["status"], headers=headers)
         elif message["type"] == "http.response.body":
-            await write_async(call, message.get("body", b""))
-            if not message.get("more_body", False):
-                call.finish()
+            body = message.get("body", b"")
+            if message.get("more_body", False):
+                await write_async(call, body)
+            else:
+                await _finish(call, body)
 
     await response(scope, receive, send)
     if not call.ended:
@@ -128,6 +130,16 @@ async def write_async(call: Call, data: bytes) -> None:
         piece = bytes(data[at : at + wire.PIECE])
         while not call.offer(piece):
             await room(call, len(piece))
+
+
+async def _finish(call: Call, data: bytes) -> None:
+    """Send the last bytes as such: a client that knows the length may leave as soon as it has them."""
+    tail = (len(data) - 1) // wire.PIECE * wire.PIECE if data else 0
+    await write_async(call, data[:tail])
+    while not call.has_room(len(data) - tail) and not call.cancelled:
+        await room(call, len(data) - tail)
+    call.check()
+    call.finish(bytes(data[tail:]))
 
 
 async def room(call: Call, size: int) -> None:

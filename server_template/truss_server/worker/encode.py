@@ -15,6 +15,7 @@ from uuid import UUID
 from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
+_MSGPACK_KEYS = frozenset([int, float, bool, type(None), bytes])  # besides text
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
 
@@ -63,15 +64,18 @@ def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> A
     except UnserializableError:
         raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for") from None
     if type(closer) is bytes or type(closer) is Marked:
-        return closer if type(closer) is bytes else dict(closer)  # marshal knows no subclasses
+        return dict(closer) if type(closer) is Marked else closer  # marshal knows no subclasses
     return _walk(closer, path, depth + 1, convert)
 
 
-def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[Any], Any]) -> dict[str, Any]:
+def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[Any], Any]) -> dict[Any, Any]:
     if _SCALARS.issuperset(map(type, value.values())) and all(type(key) is str for key in value):
         return value
-    result = {}
+    result: dict[Any, Any] = {}
     for key, item in value.items():
+        if convert is _to_msgpack and type(key) in _MSGPACK_KEYS:
+            result[key] = _walk(item, f"{path}[{key!r}]", depth + 1, convert)
+            continue
         if type(key) not in _SCALARS and not isinstance(key, str):
             raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
         text = str.__str__(key) if isinstance(key, str) else json.dumps(key)

@@ -135,6 +135,8 @@ class Executor:
                 call.on_cancel()
 
     def _cancel(self, call: Call, task: asyncio.Task[None]) -> None:
+        if call.ended:
+            return  # what goes on in the background of an answer goes on without its client
         if call.watched:
             # The author's own code ends the work (aborts an engine, say): it hears of the disconnect first.
             self._loop.call_later(WATCH_GRACE, task.cancel)
@@ -213,7 +215,7 @@ class Executor:
 
 
 def _scope(call: Call) -> dict[str, Any]:
-    return call.request or _RESPONSE_SCOPE
+    return {**_RESPONSE_SCOPE, **(call.request or {})}
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from truss_server.worker.methods import Stage
 
 NORMAL = 1000
-FAILED = 1011
-FAILED_REASON = "Internal Server Error (in model)."
 
 
 class Socket:
@@ -102,8 +100,6 @@ async def run_socket(call: Call, socket: Socket, stage: Stage) -> None:
     try:
         await stage.function(websocket)
     except Exception:
-        if not socket.closed:
-            await socket.send({"type": "websocket.close", "code": FAILED, "reason": FAILED_REASON})
         if not socket.left:
             raise
     if not socket.closed:
