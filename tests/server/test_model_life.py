@@ -41,7 +41,8 @@ def test_values_of_init(servers: Servers) -> None:
     """The config is complete, the data folder absolute and there, the environment named."""
     edge = servers.start(
         "class Model:\n    def __init__(self, config, data_dir, environment):\n"
-        "        self.given = [config['model_name'], config['runtime']['max_queue'], data_dir.is_absolute(), (data_dir / 'a.txt').read_text(), environment,"
+        "        self.given = [config['model_name'], config['runtime']['max_queue'], data_dir.is_absolute(),"
+        " (data_dir / 'a.txt').read_text(), environment,"
         " open('data/a.txt').read()]\n    def predict(self, x):\n        return self.given\n",
         files={"data/a.txt": "data"},
         environment="staging",
@@ -71,7 +72,7 @@ class Model:
         self.secrets = secrets
 
     def predict(self, name):
-        if name is None:
+        if name == "all":
             return [isinstance(self.secrets, Mapping), sorted(self.secrets), "token" in self.secrets]
         if name == "get":
             return self.secrets.get("unset", "default")
@@ -92,7 +93,7 @@ def test_secrets(servers: Servers) -> None:
         assert text.startswith("SecretNotFound: ")
         assert f"TRUSS_SECRET_{name}" in text
     assert edge.call("get") == "default"
-    assert edge.call(None) == [True, [], True]
+    assert edge.call("all") == [True, [], True]
 
 
 def test_where_a_secret_is_looked_for(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -100,9 +101,15 @@ def test_where_a_secret_is_looked_for(tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("secrets")
     (folder / "file").write_text("from the file\n")
     defaults = {"file": "default", "variable": "default", "default": "default", "unset": None}
-    secrets = Secrets(defaults, folder, {"TRUSS_SECRET_file": "variable", "TRUSS_SECRET_variable": "variable"})
+    secrets = Secrets(
+        defaults, folder, {"TRUSS_SECRET_file": "variable", "TRUSS_SECRET_variable": "variable"}
+    )
 
-    assert [secrets[name] for name in ("file", "variable", "default")] == ["from the file", "variable", "default"]
+    assert [secrets[name] for name in ("file", "variable", "default")] == [
+        "from the file",
+        "variable",
+        "default",
+    ]
     assert list(secrets) == list(defaults)
     with pytest.raises(SecretNotFound, match="TRUSS_SECRET_unset"):
         secrets["unset"]
