@@ -108,6 +108,9 @@ class Runtime(Section):
     predict_concurrency: int | None = Field(default=None, ge=1, le=100_000)
     streaming_read_timeout: float = Field(default=60.0, gt=0, le=DAY)
     drain_timeout: float = Field(default=30.0, ge=0, le=DAY)
+    request_timeout: float = Field(default=3600.0, gt=0, le=DAY)
+    max_queue: int = Field(default=1024, ge=0, le=1_000_000)
+    max_body_bytes: int = Field(default=256 * 1024 * 1024, ge=1, le=16 * 1024**3)
 
 
 class TrussConfig(Section):

@@ -38,6 +38,7 @@ LAST = 0x80
 HELLO = 1  # worker -> edge: {"protocol", "python", "pid"}
 STATE = 2  # worker -> edge: {"state": "ready" | "failed", ...}
 STOP = 3  # edge -> worker: finish and exit
+LOG = 4  # worker -> edge, on the stream of a call or 0: {"level", "message", ...}
 
 # About one call; stream 1, 2, ...
 CALL = 8  # edge -> worker: {"method", "framing", "inputs", "request"}
@@ -48,6 +49,7 @@ DATA = 12  # worker -> edge: a piece of the answer
 ERROR = 13  # worker -> edge: the answer ends here, with this error
 CREDIT = 14  # both ways: u32, bytes of pieces that may be sent on top
 CANCEL = 15  # edge -> worker: the client left
+MESSAGE = 16  # both ways: a piece of one marshalled ASGI event of a websocket
 
 Frame = tuple[int, int, bytes]
 """Kind (with its LAST bit), stream, payload."""

@@ -21,6 +21,7 @@ from tests.helpers import wait_until
 from tests.server.raw_http import request_bytes
 from tests.server.releases import Gates, write_release
 from truss_server.edge.logs import Log
+from truss_server.edge.metrics import Metrics
 from truss_server.edge.settings import read_settings
 from truss_server.edge.supervisor import BACKOFF, Supervisor
 from truss_server.protocol import READY
@@ -279,7 +280,7 @@ def supervise(root: Path, backoff: Sequence[float] = BACKOFF) -> tuple[int, list
 
     async def run(log: Log) -> int:
         settings = read_settings(["--release", str(root), "--python", sys.executable])
-        return await asyncio.wait_for(Supervisor(settings, log, backoff).run(), 60)
+        return await asyncio.wait_for(Supervisor(settings, Metrics(), log, backoff).run(), 60)
 
     with tempfile.TemporaryFile() as stream:
         log = Log(stream)

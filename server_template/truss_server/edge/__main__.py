@@ -14,15 +14,25 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from truss_server.edge.admission import Slots
 from truss_server.edge.calls import ModelRoutes
 from truss_server.edge.logs import LibraryHandler, Log
+from truss_server.edge.metrics import Metrics
 from truss_server.edge.settings import Settings, read_settings
 from truss_server.edge.supervisor import Supervisor
+from truss_server.edge.websockets import WebsocketRoute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from truss_server.edge.app import Application
+
+
+WEBSOCKET_BYTES = 100 * 1024 * 1024
+"""Size of one websocket message."""
+
+KEEP_ALIVE_SECONDS = 75
+"""A connection without a request is closed after this: longer than the idle time of common proxies."""
 
 
 class Server(uvicorn.Server):
@@ -53,18 +63,26 @@ async def serve(settings: Settings, log: Log) -> int:
     except OSError as exc:
         log.write("ERROR", f"cannot listen on {settings.host}:{settings.port}: {os.strerror(exc.errno or 0)}")
         return 1
-    supervisor = Supervisor(settings, log)
+    metrics = Metrics()
+    supervisor = Supervisor(settings, metrics, log)
+    slots = Slots(settings.concurrency, settings.queue)
+    metrics.watch_slots(slots)
 
     def application() -> Application:
-        from truss_server.edge.app import Application
+        from truss_server.edge.app import Application, create_api
 
-        return Application(settings, supervisor, ModelRoutes(settings, supervisor, log))
+        calls = ModelRoutes(settings, supervisor, slots, metrics, log)
+        websocket = WebsocketRoute(settings, supervisor, slots, log)
+        return Application(settings.environment, calls, websocket, create_api(settings, supervisor, metrics))
 
     config = uvicorn.Config(
         application,
         factory=True,
         http="httptools",
         loop="none",
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="off",
         access_log=False,
         log_config=None,

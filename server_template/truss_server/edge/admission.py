@@ -1,13 +1,39 @@
-"""Who may call the model now, who waits, and who is told to come back later."""
+"""Who may call the model now, who waits, and who is told at once to come back later."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MEMORY = 0.1
+"""Weight of the newest call in the average service time."""
+
+
+UNKNOWN = 1.0
+"""Seconds a call is taken to need before the first has ended."""
+
+
+def _blend(average: float, newest: float) -> float:
+    return average + (newest - average) * _MEMORY
 
 
 class OverloadedError(Exception):
-    """As many calls wait as may wait."""
+    """A call cannot be admitted.
+
+    Args:
+        reason: For the client.
+        seconds: After which it may try again: when the queue is expected to have moved.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 class Slots:
@@ -19,42 +45,66 @@ class Slots:
     """
 
     def __init__(self, limit: int, queue: int) -> None:
-        self.free = limit
+        self._limit = limit
+        self._free = limit
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._service = UNKNOWN  # average seconds a call holds its slot
 
     @property
     def waiting(self) -> int:
         """Calls that wait for a slot."""
         return len(self._waiting)
 
-    async def acquire(self) -> None:
-        """Take a slot, waiting for one if need be.
+    @property
+    def running(self) -> int:
+        """Calls that hold a slot."""
+        return self._limit - self._free
+
+    def expected_wait(self) -> float:
+        """Return the seconds a call that comes now will wait for its slot, by the measured service times."""
+        return 0.0 if self._free > 0 else self._service * (len(self._waiting) + 1) / self._limit
+
+    async def acquire(self, deadline: float | None = None) -> Callable[[], None]:
+        """Take a slot, waiting for one if need be; return what gives it back, to be called once.
+
+        Args:
+            deadline: Seconds after which the client will have given up.
 
         Raises:
-            OverloadedError: The queue is full.
+            OverloadedError: The queue is full, or the client would not live to see its answer.
         """
-        if self.free > 0:
-            self.free -= 1
-            return
+        if self._free > 0:
+            self._free -= 1
+            return partial(self._release, time.perf_counter())
+        wait = self.expected_wait()
         if len(self._waiting) >= self._queue:
-            raise OverloadedError
+            raise OverloadedError(f"{len(self._waiting)} calls are waiting already", wait)
+        if deadline is not None and wait + self._service > deadline:
+            text = f"an answer is expected in {wait + self._service:.1f} s, later than the {deadline:g} s you wait"
+            raise OverloadedError(text, wait)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.release()  # the turn came at the moment the caller gave up
+                self._hand_on()  # the turn came at the moment the caller gave up
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
+        return partial(self._release, time.perf_counter())
 
-    def release(self) -> None:
-        """Give a slot back, to whoever waits longest."""
+    def _release(self, taken: float) -> None:
+        seconds = time.perf_counter() - taken
+        self._service = seconds if self._service == UNKNOWN else _blend(self._service, seconds)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give a slot to whoever waits longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
-        self.free += 1
+        self._free += 1

@@ -2,206 +2,215 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.admission import OverloadedError, Slots
-from truss_server.edge.client import AnswerError, Client, too_large
-from truss_server.edge.dialects import ROUTES
-from truss_server.edge.json_body import dump_json, parse_json
+from truss_server.edge.asks import Ask
+from truss_server.edge.bodies import parse_body, render_value
+from truss_server.edge.client import AnswerError, Client
+from truss_server.edge.failures import answer_for
 from truss_server.edge.logs import AbortedTransferError, Log
-from truss_server.edge.silence import StreamTimer
+from truss_server.edge.metrics import Metrics, Stopwatch
+from truss_server.edge.patience import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange, Link
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
 
-_HEAD_LIMIT = 64 * 1024
-"""Bytes of a request's head; a frame, too, has its limit."""
-
-
 class ModelRoutes:
-    """Answers the paths of `dialects.ROUTES`.
+    """Answers calls of the model.
 
     Args:
         settings: Of the edge.
         supervisor: Knows the worker.
-        log: Where failures of the model go.
+        slots: Admit calls.
+        metrics: Count and time them.
+        log: Where failures of the model, and accesses, go.
     """
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, slots: Slots, metrics: Metrics, log: Log
+    ) -> None:
         self._settings = settings
         self._supervisor = supervisor
+        self._slots = slots
+        self._metrics = metrics
         self._log = log
-        self._slots = Slots(settings.concurrency, settings.queue)
-        self._numbers = itertools.count(1)
-        self._prefix = os.urandom(6).hex()
 
-    def handles(self, path: str) -> bool:
-        """Tell whether a path is one of the model's."""
-        return path in ROUTES
+    async def __call__(self, name: str, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request; part of ASGI."""
-        name, dialect = ROUTES[scope["path"]]
-        request_id = self._request_id(scope)
-        client = Client(scope, receive, send, dialect, request_id)
+        Args:
+            name: Of the method its path means.
+            dialect: Of its path.
+            scope: ASGI scope.
+            receive: ASGI receive channel.
+            send: ASGI send channel.
+
+        Raises:
+            AbortedTransferError: The answer broke after its head was sent; the connection is to be cut.
+        """
+        client = Client(scope, receive, send, dialect, Ask(scope, dialect))
+        watch = Stopwatch(self._metrics, name)
         try:
-            await self._answer(client, name)
+            await self._answer(client, name, watch)
         except AnswerError as exc:
             await client.refuse(exc)
         finally:
             client.close()
+            if client.gone:
+                self._metrics.cancelled.inc()
+            self._log.access(client, watch.end(client.status))
 
-    def _request_id(self, scope: Scope) -> str:
-        for name, value in scope["headers"]:
-            if name in (b"x-request-id", b"x-baseten-request-id"):
-                return str(value.decode("latin-1"))[:128]
-        return f"{self._prefix}{next(self._numbers):08x}"
-
-    async def _answer(self, client: Client, name: str) -> None:
+    async def _answer(self, client: Client, name: str, watch: Stopwatch) -> None:
         if client.scope["method"] != "POST":
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
-        link, method = self._method(name)
+        _, facts = self._method(name)
         limit = self._settings.body_limit
-        _check_head(client.scope, limit)
-        upload = method["request"] and not method["inputs"]
+        client.ask.check_size(limit)
+        upload = facts["request"] and not facts["inputs"]
         body = b"" if upload else await client.read_body(limit)
-        inputs = _marshal_inputs(body) if method["inputs"] else None
+        inputs = parse_body(body, binary=client.ask.binary) if facts["inputs"] else None
         client.watch(upload=upload, limit=limit)
-        try:
-            await client.unless_gone(self._slots.acquire())
-        except OverloadedError:
-            raise AnswerError(
-                429,
-                f"{self._slots.waiting} requests are waiting for the model; try again later",
-                ((b"retry-after", b"1"),),
-            ) from None
-        request = client.request_scope() if method["request"] else None
-        head = {"method": name, "framing": client.dialect.framing, "request": request}
-        try:
-            link, _ = self._method(name)  # it may have died while this request waited
-            # The slot is free when the model is, not when the client is.
-            exchange = link.open(head, on_end=self._slots.release)
-        except BaseException:
-            self._slots.release()
-            raise
+        exchange = await self._open(client, name, facts)
+        patience = Patience(exchange, self._settings.request_timeout)
         try:
             client.attach(exchange)
             if inputs is not None:
                 await exchange.send(wire.INPUT, inputs)
-                if method["request"]:
+                if facts["request"]:
                     await exchange.send(wire.BODY, body)
-            await self._relay(client, exchange)
+            await self._relay(client, exchange, patience, watch)
         finally:
+            patience.close()
             exchange.abandon()
+
+    async def _open(self, client: Client, name: str, facts: dict[str, Any]) -> Exchange:
+        """Begin a call when its turn has come."""
+        request = client.request_scope() if facts["request"] else None
+        slot = await self._admit(client)
+        try:
+            link, _ = self._method(name)  # it may have died while this request waited
+            # The slot is free when the model is, not when the client is.
+            head = {"method": name, "framing": client.ask.framing, "request": request}
+            return link.open(head, slot, client.ask)
+        except BaseException:
+            slot()
+            raise
+
+    async def _admit(self, client: Client) -> Callable[[], None]:
+        """Take a slot for a call, in turn; return what gives it back.
+
+        Raises:
+            AnswerError: 429, or the client left while it waited.
+        """
+        try:
+            return await client.unless_gone(self._slots.acquire(client.ask.deadline))
+        except OverloadedError as exc:
+            self._metrics.rejected.inc()
+            millis = max(1, round(exc.seconds * 1000))
+            headers = ((b"retry-after", b"%d" % -(-millis // 1000)), (b"retry-after-ms", b"%d" % millis))
+            raise AnswerError(429, f"the model is busy: {exc}", headers) from None
 
     def _method(self, name: str) -> tuple[Link, dict[str, Any]]:
         """Return the worker's link and what it says of a method."""
         link = self._supervisor.link
-        if link is None:
-            raise AnswerError(
-                503, f"the model is not ready: {self._supervisor.status}", ((b"retry-after", b"1"),)
-            )
-        method = self._supervisor.methods.get(name)
-        if method is None:
+        if link is None or not self._supervisor.loaded:
+            status = self._supervisor.status
+            raise AnswerError(503, f"the model is not ready: {status}", ((b"retry-after", b"1"),))
+        facts = self._supervisor.methods.get(name)
+        if facts is None:
             raise AnswerError(404, f"the model has no method `{name}`")
-        return link, method
+        return link, facts
 
-    async def _relay(self, client: Client, exchange: Exchange) -> None:
+    async def _relay(self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch) -> None:
         """Bring the answer to the client."""
         await exchange.begun()
-        if exchange.head is not None and exchange.head["kind"] == "stream":
-            await self._stream(client, exchange, exchange.head["content_type"] or "application/octet-stream")
+        head = exchange.head
+        if head is None or head["kind"] == "value":
+            await self._value(client, exchange, patience)
+            return
+        patience.between_chunks(self._settings.read_timeout)
+        if client.ask.gather and head["kind"] == "stream":
+            await self._gather(client, exchange, head, patience)
         else:
-            await self._value(client, exchange)
+            await self._stream(client, exchange, head, patience, watch)
 
-    async def _value(self, client: Client, exchange: Exchange) -> None:
+    async def _value(self, client: Client, exchange: Exchange, patience: Patience) -> None:
         data = await exchange.rest()
+        if client.gone:
+            return
+        self._check(client, exchange, patience)
+        content_type, body = render_value(wire.unpack(data), binary=client.ask.binary)
+        await client.respond(200, body, content_type=content_type)
+
+    async def _gather(
+        self, client: Client, exchange: Exchange, head: dict[str, Any], patience: Patience
+    ) -> None:
+        parts = []
+        while part := await exchange.more():
+            patience.touch()
+            parts.append(part)
+            exchange.consumed(len(part))
+        if client.gone:
+            return
+        self._check(client, exchange, patience)
+        data = b"".join(parts)
+        if head["content_type"] == "application/x-ndjson":
+            body = b"[" + b",".join(data.splitlines()) + b"]"
+        else:
+            _, body = render_value(data.decode("utf-8", "replace"), binary=False)
+        await client.respond(200, body)
+
+    async def _stream(
+        self,
+        client: Client,
+        exchange: Exchange,
+        head: dict[str, Any],
+        patience: Patience,
+        watch: Stopwatch,
+    ) -> None:
+        if head["kind"] == "response":
+            status, headers = head["status"], list(head["headers"])
+        else:
+            content_type = head["content_type"] or "application/octet-stream"
+            status, headers = 200, [(b"content-type", content_type.encode("latin-1"))]
+        events = dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
+        await client.start(status, headers)
+        while data := await exchange.more():
+            watch.chunk()
+            patience.pause()  # a client that reads slowly is not a model that is silent
+            await client.send({"type": "http.response.body", "body": data, "more_body": True})
+            patience.touch()
+            exchange.consumed(len(data))
+        if client.gone:
+            return
+        try:
+            self._check(client, exchange, patience)
+        except AnswerError as exc:
+            client.status = exc.status
+            if events:
+                event = client.dialect.stream_error(exc.message, exc.extra)
+                await client.send({"type": "http.response.body", "body": event, "more_body": True})
+            raise AbortedTransferError from exc
+        await client.send({"type": "http.response.body", "body": b""})
+
+    def _check(self, client: Client, exchange: Exchange, patience: Patience) -> None:
+        """Raise what the client is to be told where an answer did not come to a good end.
+
+        Raises:
+            AnswerError: The body was too large, the model was silent too long, or it failed.
+        """
         if client.refusal is not None:
             raise client.refusal
-        if client.gone:
-            return
+        if patience.expired:
+            raise AnswerError(504, f"the model was silent for {patience.expired:g} s")
         if exchange.error is not None:
-            raise self._failure(client, exchange.error)
-        await client.respond(200, dump_json(wire.unpack(data)))
-
-    async def _stream(self, client: Client, exchange: Exchange, content_type: str) -> None:
-        await client.start(200, [(b"content-type", content_type.encode("latin-1"))])
-        timer = StreamTimer(exchange, self._settings.read_timeout)
-        try:
-            while data := await exchange.more():
-                timer.pause()  # a client that reads slowly is not a model that is silent
-                await client.send({"type": "http.response.body", "body": data, "more_body": True})
-                timer.touch()
-                exchange.consumed(len(data))
-        finally:
-            timer.close()
-        if client.gone:
-            return
-        if client.refusal is not None:
-            raise AbortedTransferError
-        error = exchange.error
-        if timer.expired:
-            detail = f"the model was silent for {self._settings.read_timeout:g} s"
-            error = {"status": 504, "detail": detail, "headers": []}
-        if error is None:
-            await client.send({"type": "http.response.body", "body": b""})
-            return
-        failure = self._failure(client, error)
-        if content_type.startswith("text/event-stream"):
-            event = client.dialect.stream_error(failure.message, failure.extra)
-            await client.send({"type": "http.response.body", "body": event, "more_body": True})
-        raise AbortedTransferError
-
-    def _failure(self, client: Client, error: dict[str, Any]) -> AnswerError:
-        """Log an error of the model and say what of it the client is told."""
-        if "traceback" not in error:
-            headers = tuple((_header(name).lower(), _header(value)) for name, value in error["headers"])
-            if error["status"] >= 500:  # noqa: PLR2004
-                self._log.write("ERROR", str(error["detail"]), request_id=client.request_id)
-            return AnswerError(error["status"], error["detail"], headers)
-        text = f"{error['type']}: {error['message']}"
-        self._log.write(
-            "ERROR",
-            f"the model raised {text}",
-            source="worker",
-            request_id=client.request_id,
-            exc_info=error["traceback"],
-        )
-        if self._settings.development:
-            extra = {"traceback": error["traceback"], "request_id": client.request_id}
-            return AnswerError(500, text, extra=extra)
-        extra = {"request_id": client.request_id}
-        return AnswerError(500, f"the model raised {error['type']}; its log has the traceback", extra=extra)
-
-
-def _marshal_inputs(body: bytes) -> bytes:
-    try:
-        return wire.pack(parse_json(body))
-    except ValueError as exc:
-        raise AnswerError(400, f"Invalid JSON payload: {exc}") from exc
-
-
-def _check_head(scope: Scope, limit: int) -> None:
-    """Refuse what its head alone shows to be too large.
-
-    Raises:
-        AnswerError: 413 or 431.
-    """
-    headers = scope["headers"]
-    if sum(len(name) + len(value) for name, value in headers) + len(scope["query_string"]) > _HEAD_LIMIT:
-        raise AnswerError(431, f"the request's head is larger than {_HEAD_LIMIT} bytes")
-    for name, value in headers:
-        if name == b"content-length" and int(value) > limit:
-            raise too_large(limit)
-
-
-def _header(text: str) -> bytes:
-    """A name or value an author gave, on one line and in the bytes HTTP has."""
-    return " ".join(text.split()).encode("latin-1", "replace")
+            raise answer_for(exchange.error, client.ask, self._log, development=self._settings.development)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from truss_server import wire
 
@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.asks import Ask
     from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange
 
-_JSON = (b"content-type", b"application/json")
+T = TypeVar("T")
+
+GONE = 499
+"""Status, in logs and metrics, of a request whose client left before its answer began."""
 
 _UPLOAD_MESSAGES = 4  # of at most some 256 KiB each, held for a model that has not begun to read them
 
@@ -65,18 +69,20 @@ class Client:
         receive: ASGI receive channel.
         send: ASGI send channel.
         dialect: Shape of errors.
-        request_id: Given or made; sent back in `x-request-id`.
+        ask: What its headers ask for.
 
     Attributes:
         gone: Whether the client left.
+        status: Of its answer, as far as one was sent.
         refusal: Why the call was ended although the client is there.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, ask: Ask) -> None:
         self.scope = scope
         self.send = send
         self.dialect = dialect
-        self.request_id = request_id
+        self.ask = ask
+        self.status = GONE
         self.gone = False
         self.refusal: AnswerError | None = None
         self._receive = receive
@@ -131,7 +137,7 @@ class Client:
         elif self._upload is not None:
             self._start(_pass_on(self._upload, exchange))
 
-    async def unless_gone(self, waiting: Awaitable[None]) -> None:
+    async def unless_gone(self, waiting: Awaitable[T]) -> T:
         """Wait for something that a disconnect ends.
 
         Raises:
@@ -139,7 +145,7 @@ class Client:
         """
         self._waiting = asyncio.current_task()
         try:
-            await waiting
+            return await waiting
         except asyncio.CancelledError:
             if self.refusal is not None:
                 raise self.refusal from None
@@ -191,18 +197,25 @@ class Client:
                 error.status, self.dialect.error(error.status, error.message, error.extra), error.headers
             )
 
-    async def respond(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Send a whole JSON answer."""
+    async def respond(
+        self,
+        status: int,
+        body: bytes,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        content_type: bytes = b"application/json",
+    ) -> None:
+        """Send a whole answer."""
         if status in _BODILESS:
             body, content = b"", []
         else:
-            content = [_JSON, (b"content-length", b"%d" % len(body))]
+            content = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
         await self.start(status, [*content, *headers])
         await self.send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer."""
-        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        self.status = status
+        headers.append((b"x-request-id", self.ask.request_id.encode("latin-1", "replace")))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 
@@ -223,4 +236,4 @@ def too_large(limit: int) -> AnswerError:
 
 
 def _left() -> AnswerError:
-    return AnswerError(499, "the client left before its request was answered")
+    return AnswerError(GONE, "the client left before its request was answered")

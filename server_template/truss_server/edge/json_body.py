@@ -9,15 +9,6 @@ import orjson
 from truss_server.plain_json import dump_plain
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse a request body.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    return orjson.loads(body)
-
-
 def dump_json(value: Any) -> bytes:
     """Return a plain value as JSON."""
     try:

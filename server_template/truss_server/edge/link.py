@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from truss_server.edge.asks import Ask
 
 
 class Exchange:
@@ -19,13 +22,16 @@ class Exchange:
         stream: Number of the stream.
         on_end: Called when the worker is done with the call, which may be after the client has left.
 
+        ask: The request it belongs to, for the log; None for the edge's own.
+
     Attributes:
-        head: How the answer begins, once it does: `kind` and `content_type`.
+        head: How the answer begins, once it does: `kind` and what belongs to it.
         error: How the answer ended, where it ended with an error: payload of ERROR.
         over: Whether nothing more comes: the answer has ended, or nobody waits for it.
     """
 
-    def __init__(self, link: Link, stream: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None) -> None:
+        self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.over = False
@@ -33,6 +39,8 @@ class Exchange:
         self._stream = stream
         self._on_end = on_end
         self._chunks: list[bytes] = []
+        self._events: deque[tuple[dict[str, Any], int]] = deque()  # of a websocket, with bytes of the window
+        self._event = bytearray()
         self._news: asyncio.Future[None] | None = None  # awaited by who reads the answer
         self._room: asyncio.Future[None] | None = None  # awaited by who sends the body
         self._inbox = wire.Inbox()
@@ -81,6 +89,12 @@ class Exchange:
             self.consumed(len(part))
         return b"".join(parts)
 
+    async def event(self) -> tuple[dict[str, Any], int] | None:
+        """Wait for a websocket's next event; return it and what is `consumed` with it, None when the call is over."""
+        while not self._events and not self.over:
+            await self._changed()
+        return self._events.popleft() if self._events else None
+
     def consumed(self, size: int) -> None:
         """Note that bytes of the answer went to the client; gives the worker credit for more."""
         credit = self._inbox.consumed(size)
@@ -113,6 +127,9 @@ class Exchange:
             if payload and not self.over:
                 self._chunks.append(payload)
             _resolve(self._news)
+        elif piece == wire.MESSAGE:
+            self._inbox.received(len(payload))
+            self._take_message(payload, last=bool(kind & wire.LAST))
         elif piece == wire.ERROR:
             self.error = wire.unpack(payload)
         else:
@@ -122,6 +139,15 @@ class Exchange:
             self._end()
             self._on_end()
         return done
+
+    def _take_message(self, payload: bytes, *, last: bool) -> None:
+        self._event += payload
+        if last:
+            self._events.append((wire.unpack(self._event), len(payload)))
+            self._event = bytearray()
+            _resolve(self._news)
+        else:  # the rest cannot come without credit; a whole event waits for its client
+            self.consumed(len(payload))
 
     def lost(self, reason: str) -> None:
         """End the answer because the worker is gone."""
@@ -135,12 +161,17 @@ def _resolve(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
+def _nothing() -> None:
+    """What happens at the end of a call nobody counts."""
+
+
 class Link(asyncio.Protocol):
     """The connection to one worker.
 
     Args:
         loop: The edge's event loop.
         on_state: Called with the payload of each HELLO and STATE.
+        on_log: Called with the payload of each LOG and the request it belongs to.
         on_broken: Called with the reason when the worker breaks the protocol.
 
     Attributes:
@@ -151,10 +182,12 @@ class Link(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         on_state: Callable[[Mapping[str, Any]], None],
+        on_log: Callable[[Mapping[str, Any], Ask | None], None],
         on_broken: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self._on_state = on_state
+        self._on_log = on_log
         self._on_broken = on_broken
         self._decoder = wire.Decoder()
         self._exchanges: dict[int, Exchange] = {}
@@ -174,26 +207,30 @@ class Link(asyncio.Protocol):
         """Hand frames to their exchanges; part of asyncio.Protocol."""
         try:
             for kind, stream, payload in self._decoder.feed(data):
-                if stream == 0:
-                    self._on_state(wire.unpack(payload))
-                    continue
                 exchange = self._exchanges.get(stream)
-                if exchange is not None and exchange.frame(kind, payload):
+                if kind == wire.LOG:
+                    self._on_log(wire.unpack(payload), exchange.ask if exchange is not None else None)
+                elif stream == 0:
+                    self._on_state(wire.unpack(payload))
+                elif exchange is not None and exchange.frame(kind, payload):
                     del self._exchanges[stream]
         except wire.WireError as exc:
             self._on_broken(str(exc))
 
-    def open(self, head: Mapping[str, Any], on_end: Callable[[], None]) -> Exchange:
+    def open(
+        self, head: Mapping[str, Any], on_end: Callable[[], None] = _nothing, ask: Ask | None = None
+    ) -> Exchange:
         """Begin a call.
 
         Args:
             head: Payload of its CALL frame.
             on_end: Called when the worker is done with it.
+            ask: The request it belongs to.
         """
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end)
+        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask)
         return exchange
 
     def write(self, frames: bytes) -> None:

@@ -17,6 +17,8 @@ from truss_server.edge.json_body import dump_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from truss_server.edge.client import Client
+
 LINE = 64 * 1024
 """Characters of one message that are kept."""
 
@@ -53,14 +55,21 @@ class Log:
             source: edge, worker or model.
             fields: request_id, exc_info (a traceback as text) and the like; values JSON has a form for.
         """
+        record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
+        self._put(record)
+
+    def access(self, client: Client, seconds: float) -> None:
+        """Log an answered request, with how long it took; the line is made on the log's thread."""
+        self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
+
+    def _put(self, record: dict[str, Any]) -> None:
         if self._taken - self._written > BACKLOG:
             self._dropped += 1
             return
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self.write("WARNING", f"{dropped} records were dropped: nobody read the log fast enough")
-        record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
-        self._taken += len(message) + _RECORD
+        self._taken += len(record["message"]) + _RECORD
         self._records.put(record)
 
     async def keep_up(self) -> None:
@@ -91,6 +100,8 @@ class Log:
 def format_record(record: dict[str, Any]) -> bytes:
     """Return the line of one record; `time` becomes `asctime` in local time with milliseconds."""
     seconds = record.pop("time")
+    if "client" in record:
+        record = _access_fields(record["client"], record["seconds"])
     message = record["message"]
     if len(message) > LINE:
         record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
@@ -101,6 +112,21 @@ def format_record(record: dict[str, Any]) -> bytes:
 @functools.lru_cache(maxsize=2)
 def _stamp(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
+def _access_fields(client: Client, seconds: float) -> dict[str, Any]:
+    scope = client.scope
+    fields = {
+        "levelname": "INFO",
+        "message": f"{scope['method']} {scope['path']} {client.status}",
+        "source": "edge",
+        "request_id": client.ask.request_id,
+        "status": client.status,
+        "duration_ms": round(seconds * 1000, 3),
+    }
+    if client.ask.traceparent:
+        fields["traceparent"] = client.ask.traceparent
+    return fields
 
 
 class LibraryHandler(logging.Handler):

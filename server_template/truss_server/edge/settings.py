@@ -29,6 +29,7 @@ class Settings:
         port: Port to bind, likewise.
         fd: Inherited listening socket, or None.
         concurrency: Calls of the model that run at once.
+        request_timeout: Seconds until an answer must have begun, and a whole one be complete.
         queue: Calls that may wait for their turn; more are answered 429.
         read_timeout: Seconds a stream may be silent before it is given up.
         drain_timeout: Seconds running calls are given to finish after SIGTERM.
@@ -45,8 +46,9 @@ class Settings:
     concurrency: int
     read_timeout: float
     drain_timeout: float
-    queue: int = 1024
-    body_limit: int = 256 * 1024 * 1024
+    request_timeout: float
+    queue: int
+    body_limit: int
 
     @property
     def development(self) -> bool:
@@ -69,15 +71,6 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
-    parser.add_argument(
-        "--queue", type=int, default=Settings.queue, help="requests that may wait; more are answered 429"
-    )
-    parser.add_argument(
-        "--body-limit",
-        type=int,
-        default=Settings.body_limit,
-        help="bytes of a request; more are answered 413",
-    )
     args = parser.parse_args(arguments)
     root = args.release.resolve()
     try:
@@ -96,6 +89,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         concurrency=int(runtime["predict_concurrency"] or DEFAULT_CONCURRENCY),
         read_timeout=float(runtime["streaming_read_timeout"]),
         drain_timeout=float(runtime["drain_timeout"]),
-        queue=args.queue,
-        body_limit=args.body_limit,
+        request_timeout=float(runtime["request_timeout"]),
+        queue=int(runtime["max_queue"]),
+        body_limit=int(runtime["max_body_bytes"]),
     )

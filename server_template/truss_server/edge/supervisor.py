@@ -19,7 +19,9 @@ from truss_server.protocol import ENVIRONMENT_VARIABLE, EXIT_LOAD_FAILED, EXIT_W
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from truss_server.edge.asks import Ask
     from truss_server.edge.logs import Log
+    from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
 
 _BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
@@ -30,8 +32,14 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
 STEADY = 60.0
 """Seconds a worker must have been ready for its death not to count as one more in a row."""
 
-STOP_TIMEOUT = 5.0
+STOP_TIMEOUT = 10.0
 """Seconds a worker is given to exit when asked to."""
+
+HEALTH_SECONDS = 1.0
+"""How long a model's answer to whether it is healthy counts."""
+
+ASK_TIMEOUT = 5.0
+"""Seconds the worker is given to answer a question of the edge's own."""
 
 LAST_WORDS = 1.0
 """Seconds to wait for the end of what a dead worker has sent."""
@@ -44,26 +52,33 @@ class Supervisor:
 
     Args:
         settings: Of the edge.
+        metrics: Count restarts.
         log: Receives the worker's output line by line.
         backoff: Seconds before the first, second, ... start after a death.
 
     Attributes:
         link: Connection to a worker whose model is loaded; None while there is none.
+        was_ready: Whether a model was loaded once.
         methods: What that model can be called by: name -> {"inputs", "request"}.
     """
 
-    def __init__(self, settings: Settings, log: Log, backoff: Sequence[float] = BACKOFF) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, log: Log, backoff: Sequence[float] = BACKOFF
+    ) -> None:
+        self.was_ready = False
         self.link: Link | None = None
         self.methods: dict[str, dict[str, Any]] = {}
         self._status = "loading"
         self._settings = settings
+        self._metrics = metrics
         self._log = log
         self._backoff = backoff
         self._link: Link | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._was_ready = False
         self._leaving = False
         self._stopping = asyncio.Event()
+        self._health: asyncio.Task[bool] | None = None
+        self._health_until = 0.0
 
     @property
     def status(self) -> str:
@@ -78,7 +93,7 @@ class Supervisor:
             reason = await self._live()
             if self._stopping.is_set():
                 return 0
-            if not self._was_ready:
+            if not self.was_ready:
                 self._on_failed(reason)
                 return EXIT_LOAD_FAILED
             deaths = 1 if time.monotonic() - started > STEADY else deaths + 1
@@ -87,10 +102,56 @@ class Supervisor:
                 self._log.write("ERROR", f"giving up: {self._status}")
                 return EXIT_WORKER_LOST
             delay = self._backoff[deaths - 1]
+            self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a model is loaded that may be called."""
+        return self.link is not None and not self._leaving
+
+    async def healthy(self) -> bool:
+        """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
+
+        A model whose event loop does not answer is not healthy.
+        """
+        if not self.loaded:
+            return False
+        if self._health is None or (self._health.done() and time.monotonic() > self._health_until):
+            self._health = asyncio.create_task(self._ask_health())
+        healthy = await asyncio.shield(self._health)
+        return healthy and self.loaded
+
+    async def _ask_health(self) -> bool:
+        answer = await self._ask("is_healthy")
+        healthy = answer is not None and bool(wire.unpack(answer))
+        if self.link is not None:
+            self._status = "ready" if healthy else "unhealthy"
+        self._health_until = time.monotonic() + HEALTH_SECONDS
+        return healthy
+
+    async def ask_metrics(self) -> bytes:
+        """Return the metrics the model's code registered, as text; empty where there are none."""
+        answer = await self._ask("metrics")
+        return b"" if answer is None else str(wire.unpack(answer)).encode()
+
+    async def _ask(self, method: str) -> bytes | None:
+        """Call a method of the worker's own; None where it fails or does not answer in time."""
+        if self.link is None:
+            return None
+        exchange = self.link.open({"method": method, "framing": "lines", "request": None})
+        try:
+            answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
+        except asyncio.TimeoutError:
+            exchange.abandon()
+            return None
+        if exchange.error is not None:
+            self._log.write("ERROR", f"`{method}` failed", source="worker", exc_info=_trace(exchange.error))
+            return None
+        return answer
 
     def leave(self) -> None:
         """Say that the server is on its way out, while it finishes what was begun."""
@@ -117,7 +178,7 @@ class Supervisor:
     async def _live(self) -> str:
         """Run one worker to its end; return how it ended, in words."""
         loop = asyncio.get_running_loop()
-        self._status = "restarting" if self._was_ready else "loading"
+        self._status = "restarting" if self.was_ready else "loading"
         ours, theirs = socket.socketpair()
         try:
             self._process = process = await self._spawn(theirs)
@@ -126,7 +187,7 @@ class Supervisor:
             return f"{self._settings.python} cannot be started: {exc.strerror}"
         finally:
             theirs.close()
-        self._link = link = Link(loop, self._on_state, self._on_broken)
+        self._link = link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
@@ -135,7 +196,7 @@ class Supervisor:
         ends: set[asyncio.Future[Any]] = {exited, link.closed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.link = None
-        if self._status == "ready":
+        if self._status in ("ready", "unhealthy"):
             self._status = "restarting"
         await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
         _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
@@ -180,7 +241,8 @@ class Supervisor:
             self.methods = dict(state["methods"])
             self.link = self._link
             self._status = "ready"
-            self._was_ready = True
+            self.was_ready = True
+            self._metrics.generation.inc()
             self._log.write("INFO", f"ready: {', '.join(sorted(self.methods))}", source="worker")
         elif state.get("state") == "failed":
             text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
@@ -192,11 +254,23 @@ class Supervisor:
             self._status = f"{_NOT_LOADED}: {reason}"
             self._log.write("ERROR", self._status, source="worker", exc_info=trace)
 
+    def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
+        fields = {key: value for key, value in record.items() if key not in ("level", "message")}
+        if ask is not None:
+            fields["request_id"] = ask.request_id
+            if ask.traceparent:
+                fields["traceparent"] = ask.traceparent
+        self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
+
     def _on_broken(self, reason: str) -> None:
         """End a worker that does not keep to the protocol."""
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
         if self._process is not None:
             _kill_group(self._process)
+
+
+def _trace(error: Mapping[str, Any]) -> str:
+    return str(error.get("traceback", error.get("detail", "")))
 
 
 def _kill_group(leader: asyncio.subprocess.Process) -> None:

@@ -28,6 +28,7 @@ class Body:
         self._pieces: deque[tuple[bytes, bool]] = deque()
         self._ended = False
         self._disconnected = False
+        self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
@@ -41,12 +42,24 @@ class Body:
         """Note that the client left."""
         with self._lock:
             self._disconnected = True
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
         self._wake()
 
     def end(self) -> None:
         """Note that the body was taken whole, by somebody else; only the disconnect is left to come."""
         with self._lock:
             self._ended = True
+
+    def on_disconnect(self, listener: Callable[[], None]) -> None:
+        """Have a function called when the client leaves, at once if it has left already."""
+        with self._lock:
+            self.watched = True
+            self._listeners.append(listener)
+            left = self._disconnected
+        if left:
+            listener()
 
     def is_disconnected(self) -> bool:
         """Tell whether the client left."""

@@ -11,6 +11,7 @@ from truss_server import wire
 if TYPE_CHECKING:
     from truss_server.worker.body import Body
     from truss_server.worker.channel import Channel
+    from truss_server.worker.sockets import Socket
 
 _ALONE = 0.0005
 """Seconds: a chunk that follows the last write by more leaves at once; a faster one joins the next write."""
@@ -20,12 +21,16 @@ GONE = {"status": 499, "detail": "the client left", "headers": []}
 """How a call ends that nobody waits for."""
 
 
-class ClientLeftError(Exception):
-    """The client left; nobody waits for this answer."""
+class ClientLeftError(BaseException):
+    """The client left; nobody waits for this answer. No `Exception`: a model that catches those must not catch it."""
 
 
 def _nothing() -> None:
     """What happens on an event nobody waits for."""
+
+
+def _consumed(size: int) -> None:
+    """What happens where nobody counts."""
 
 
 class Call:
@@ -46,8 +51,11 @@ class Call:
         request: The HTTP request's scope, where the method asked for it.
         body: The raw request body and the disconnect, where the method asked for the request.
         whole_body: The raw body where it was needed for the inputs as well.
+        socket: The events of a websocket.
+        consumed: Called with the size of what the model took of body or messages, so that credit can be given.
         inputs: The parsed request body, where the method asked for it.
         cancelled: Whether the client left.
+        ended: Whether the answer has ended.
         on_cancel: Called by the reader when the client leaves.
         on_credit: Called by the reader when there is room again, or no need of it.
     """
@@ -61,12 +69,15 @@ class Call:
         self.request: dict[str, Any] | None = head["request"]
         self.body: Body | None = None
         self.whole_body: bytes | None = None
+        self.socket: Socket | None = None
+        self.consumed: Callable[[int], None] = _consumed
         self.inputs: Any = None
         self.cancelled = False
         self.on_cancel: Callable[[], object] = _nothing
         self.on_credit: Callable[[], object] = _nothing
         self._channel = channel
-        self._ended = ended
+        self._on_end = ended
+        self.ended = False
         self._lock = threading.Lock()
         self._head = b""
         self._pending: list[bytes] = []
@@ -77,16 +88,15 @@ class Call:
         self._granted = wire.WINDOW
         self._room = threading.Event()
 
-    def begin(self, kind: str, content_type: str = "") -> None:
+    def begin(self, kind: str, **fields: Any) -> None:
         """Decide how the answer begins; it leaves with the first bytes, so that an error may still come instead.
 
         Args:
-            kind: `value` (one marshalled value follows) or `stream` (bytes follow).
-            content_type: Of a stream.
+            kind: `value` (one marshalled value follows), `stream` (bytes follow) or `response` (the bytes of a
+                response the author made).
+            fields: `content_type` of a stream; `status` and `headers` of a response.
         """
-        self._head = wire.encode(
-            wire.HEAD, self.stream, wire.pack({"kind": kind, "content_type": content_type})
-        )
+        self._head = wire.encode(wire.HEAD, self.stream, wire.pack({"kind": kind, **fields}))
 
     def offer(self, piece: bytes) -> bool:
         """Send a piece of at most PIECE bytes, now or joined with its neighbours.
@@ -123,6 +133,11 @@ class Call:
                     self._room.wait()  # ends with credit or CANCEL; the edge owns the deadline
         self.check()
 
+    @property
+    def is_websocket(self) -> bool:
+        """Whether this call is a websocket's."""
+        return self.request is not None and self.request["type"] == "websocket"
+
     def check(self) -> None:
         """Go on only for a client that is there.
 
@@ -135,6 +150,11 @@ class Call:
     def has_room(self, size: int) -> bool:
         """Tell whether a piece of `size` bytes may be sent."""
         return self._granted - self._sent >= size
+
+    def send_message(self, piece: bytes, *, last: bool) -> None:
+        """Send a piece of a websocket's event, for which there is room."""
+        self._sent += len(piece)
+        self._channel.send(wire.encode(wire.MESSAGE | (wire.LAST if last else 0), self.stream, piece))
 
     def flush(self) -> None:
         """Send what waits to be joined."""
@@ -149,7 +169,7 @@ class Call:
             if data:
                 self._pending.append(data)
             self._write_pending(wire.LAST)
-        self._ended(self.stream)
+        self._end()
 
     def fail(self, error: dict[str, Any]) -> None:
         """End the answer with an error.
@@ -161,7 +181,16 @@ class Call:
             if self._pending:
                 self._write_pending()
             self._channel.send(wire.encode(wire.ERROR, self.stream, wire.pack(error)))
-        self._ended(self.stream)
+        self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._on_end(self.stream)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the model asked for the disconnect: it wants to end its work by itself."""
+        return self.socket is not None or (self.body is not None and self.body.watched)
 
     def _write_pending(self, last: int = 0) -> None:
         data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
@@ -186,5 +215,7 @@ class Call:
         self._room.set()
         if self.body is not None:
             self.body.disconnect()
+        if self.socket is not None:
+            self.socket.disconnect()
         self.on_credit()
         self.on_cancel()

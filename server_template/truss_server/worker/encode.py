@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Callable
+from uuid import UUID
 
 from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
+_MSGPACK_KEYS = frozenset([int, float, bool, type(None), bytes])  # besides text
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
 
@@ -16,59 +23,164 @@ class UnserializableError(TypeError):
     """A value is in the answer that JSON has no form for; the message names the path to it."""
 
 
-def plain(value: Any, path: str = "output", depth: int = 0) -> Any:
-    """Return `value` as None, bool, int, float, str, list and dict with str keys.
+def plain(value: Any, path: str = "output") -> Any:
+    """Return `value` as None, bool, int, float, str, list and dict with str keys: what JSON has.
 
+    Arrays of numpy and torch become lists, pydantic models and dataclasses dictionaries, dates ISO 8601 text,
+    timedelta seconds, Decimal, UUID and paths text, bytes base64 text, enums their value.
     What is plain already is returned as it is; a list of numbers is checked as a whole, not one by one.
 
     Raises:
         UnserializableError: Something in it has no such form.
     """
+    return _walk(value, path, 0, _to_json)
+
+
+def binary(value: Any) -> Any:
+    """Return `value` as msgpack has it: as `plain`, but bytes stay, and types that JSON lacks are marked dictionaries.
+
+    The marks are those of msgpack-numpy (arrays) and of Truss (dates, Decimal, UUID), which clients know.
+
+    Raises:
+        UnserializableError: Something in it has no such form.
+    """
+    return _walk(value, "output", 0, _to_msgpack)
+
+
+def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if kind in _SCALARS:
         return value
     if depth > _MAX_DEPTH:
         raise UnserializableError(f"{path} is nested more than {_MAX_DEPTH} levels deep")
     if kind is dict:
-        return _plain_dict(value, path, depth)
+        return _walk_dict(value, path, depth, convert)
     if kind is list or kind is tuple:
         if _SCALARS.issuperset(map(type, value)):
             return value
-        return [plain(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(value)]
-    return plain(_convert(value, path), path, depth + 1)
+        return [_walk(item, f"{path}[{at}]", depth + 1, convert) for at, item in enumerate(value)]
+    try:
+        closer = convert(value)
+    except UnserializableError:
+        raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for") from None
+    if type(closer) is bytes or type(closer) is Marked:
+        return dict(closer) if type(closer) is Marked else closer  # marshal knows no subclasses
+    return _walk(closer, path, depth + 1, convert)
 
 
-def _plain_dict(value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
+def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[Any], Any]) -> dict[Any, Any]:
     if _SCALARS.issuperset(map(type, value.values())) and all(type(key) is str for key in value):
         return value
-    result = {}
+    result: dict[Any, Any] = {}
     for key, item in value.items():
+        if convert is _to_msgpack and type(key) in _MSGPACK_KEYS:
+            result[key] = _walk(item, f"{path}[{key!r}]", depth + 1, convert)
+            continue
         if type(key) not in _SCALARS and not isinstance(key, str):
             raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
         text = str.__str__(key) if isinstance(key, str) else json.dumps(key)
-        result[text] = plain(item, f"{path}.{text}", depth + 1)
+        result[text] = _walk(item, f"{path}.{text}", depth + 1, convert)
     return result
 
 
-def _convert(value: Any, path: str) -> Any:
+def _to_json(value: Any) -> Any:
     """Turn one object into something closer to plain."""
-    if isinstance(value, str):
-        return str.__str__(value)  # and not str(value), which for an Enum is its name
-    for base in (int, float):
-        if isinstance(value, base):
-            return base(value)
-    if isinstance(value, dict):
-        return dict(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return list(value)
+    for types, convert in _FORMS:
+        if isinstance(value, types):
+            return convert(value)
     # By their methods and not by their classes: none of these libraries is imported for it.
-    for method in ("model_dump", "tolist"):  # pydantic; numpy and torch
-        convert: Callable[[], Any] | None = getattr(type(value), method, None) and getattr(value, method)
-        if convert is not None:
-            return convert()
+    for method in ("model_dump", "tolist", "dict"):  # pydantic 2; numpy and torch; pydantic 1
+        if callable(getattr(type(value), method, None)):
+            return getattr(value, method)()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for")
+    raise UnserializableError
+
+
+def _without_cache(value: dict[Any, Any]) -> dict[Any, Any]:
+    """Leave out the attention cache in what transformers' generate() returns: memory of the model, no answer."""
+    return {key: item for key, item in value.items() if key != "past_key_values"}
+
+
+_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (Enum, lambda value: value.value),  # first: an enum may be an int or a str as well
+    (bool, bool),
+    (int, int),
+    (float, float),
+    (str, str.__str__),
+    (dict, _without_cache),
+    ((list, tuple, set, frozenset), list),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
+    ((datetime, date, time), lambda value: value.isoformat()),
+    (timedelta, lambda value: value.total_seconds()),
+    ((Decimal, UUID, PurePath), str),
+)
+
+
+class Marked(dict):  # type: ignore[type-arg]
+    """A dictionary that stands for a value of another type; its keys are bytes."""
+
+
+def _to_msgpack(value: Any) -> Any:
+    """Turn one object into something closer to what msgpack has."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+        return _marked_array(value)
+    for types, mark, form in _MARKED_FORMS:
+        if isinstance(value, types):
+            return Marked({mark: True, b"data": form(value)})
+    return _to_json(value)
+
+
+def _marked_array(value: Any) -> Marked:
+    fields = {b"type": value.dtype.str, b"data": value.tobytes()}
+    if type(value).__name__ == "ndarray":
+        return Marked({b"nd": True, b"kind": b"", b"shape": list(value.shape), **fields})
+    return Marked({b"nd": False, **fields})
+
+
+_MARKED_FORMS: tuple[tuple[Any, bytes, Callable[[Any], Any]], ...] = (
+    (datetime, b"__dt_datetime_iso__", datetime.isoformat),  # before date, which it is too
+    (date, b"__dt_date_iso__", date.isoformat),
+    (time, b"__dt_time_iso__", time.isoformat),
+    (timedelta, b"__dt_timedelta__", lambda value: [value.days, value.seconds, value.microseconds]),
+    (Decimal, b"__decimal__", str),
+    (UUID, b"__uuid__", str),
+)
+
+
+def revive(value: Any) -> Any:
+    """Turn the marked dictionaries of a msgpack request back into the values they stand for."""
+    if type(value) is list:
+        return [revive(item) for item in value]
+    if type(value) is not dict:
+        return value
+    if b"data" in value:
+        if value.get(b"nd") is not None and b"type" in value:
+            return _array(value)
+        for mark, make in _MARKS.items():
+            if mark in value:
+                return make(value[b"data"])
+    return {key: revive(item) for key, item in value.items()}
+
+
+def _array(value: dict[bytes, Any]) -> Any:
+    import numpy as np
+
+    kind = value[b"type"]
+    flat = np.frombuffer(value[b"data"], dtype=np.dtype(kind.decode() if isinstance(kind, bytes) else kind))
+    return flat.reshape(value[b"shape"]) if value[b"nd"] else flat[0]
+
+
+_MARKS: dict[bytes, Callable[[Any], Any]] = {
+    b"__dt_datetime_iso__": datetime.fromisoformat,
+    b"__dt_date_iso__": date.fromisoformat,
+    b"__dt_time_iso__": time.fromisoformat,
+    b"__dt_timedelta__": lambda data: timedelta(days=data[0], seconds=data[1], microseconds=data[2]),
+    b"__decimal__": Decimal,
+    b"__uuid__": UUID,
+}
 
 
 def _name(value: Any) -> str:
@@ -79,12 +191,12 @@ def _name(value: Any) -> str:
 class Framer:
     """Turns what a generator yields into bytes.
 
-    Text and bytes pass as they are. Objects become JSON lines, or server-sent events where the route speaks the
-    dialect of an API that streams so: `data: {...}` and a closing `data: [DONE]` (OpenAI), `event: TYPE` in front
-    (Anthropic and OpenAI's responses, which name events and have no closing mark).
+    Text and bytes pass as they are. Objects become JSON lines, or server-sent events where the route or the client's
+    `Accept` asks for them: `data: {...}`, with a closing `data: [DONE]` in OpenAI's dialect, with `event: TYPE` in
+    front in those of Anthropic and of OpenAI's responses, which have no closing mark.
 
     Args:
-        framing: `lines`, `openai` or `named`.
+        framing: `lines`, `sse` (a plain route whose client accepts events), `openai` or `named`.
 
     Attributes:
         content_type: Of the stream, known once the first item was framed.
@@ -92,7 +204,7 @@ class Framer:
 
     def __init__(self, framing: str) -> None:
         self._framing = framing
-        self._events = 0
+        self._events = False
         self.content_type = ""
 
     def frame(self, item: Any) -> bytes:
@@ -101,27 +213,28 @@ class Framer:
         Raises:
             UnserializableError: It is an object JSON has no form for.
         """
-        sse = self._framing != "lines"
         if isinstance(item, str):
-            self.content_type = self.content_type or (
-                "text/event-stream" if sse else "text/plain; charset=utf-8"
-            )
+            self._typed("text/plain; charset=utf-8")
             return item.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
         if isinstance(item, (bytes, bytearray, memoryview)):
-            self.content_type = self.content_type or (
-                "text/event-stream" if sse else "application/octet-stream"
-            )
+            self._typed("application/octet-stream")
             return bytes(item)
         value = plain(item, "chunk")
         text = dump_plain(value)
-        if not sse:
-            self.content_type = self.content_type or "application/x-ndjson"
+        if self._framing in ("lines", "binary"):
+            self._typed("application/x-ndjson")
             return text + b"\n"
-        self.content_type = self.content_type or "text/event-stream"
-        self._events += 1
+        self._typed("")
+        self._events = True
         named = self._framing == "named" and isinstance(value, dict) and isinstance(value.get("type"), str)
         prefix = b"event: %b\n" % _one_line(value["type"]) if named else b""
         return b"%bdata: %b\n\n" % (prefix, text)
+
+    def _typed(self, raw: str) -> None:
+        """Note the content type the first item decides; text on an event route is events the author wrote."""
+        if not self.content_type:
+            sse = self._framing not in ("lines", "binary")
+            self.content_type = "text/event-stream" if sse else raw
 
     def end(self) -> bytes:
         """Return the bytes that close a complete stream."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
 from truss_server.worker.encode import UnserializableError, plain
+from truss_server.worker.inputs import InvalidInputError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +38,8 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
         `status` (int), and, where it was raised to be an answer (HTTPException), `detail` (plain value for the client)
         and `headers` (list of pairs), else `type`, `message` and `traceback` (str).
     """
+    if isinstance(exc, InvalidInputError):
+        return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
     if _is_http_exception(exc):
         with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
             answer = _answer(exc)

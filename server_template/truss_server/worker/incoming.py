@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Callable
 from truss_server import wire
 from truss_server.worker.body import Body
 from truss_server.worker.calls import GONE
+from truss_server.worker.sockets import Socket
 
 if TYPE_CHECKING:
+    import asyncio
+
     from truss_server.worker.calls import Call
     from truss_server.worker.channel import Channel
-    from truss_server.worker.model import Method
+    from truss_server.worker.methods import Method
 
 
 class Incoming:
@@ -24,11 +27,17 @@ class Incoming:
         call: The call.
         method: What it calls.
         channel: Where credit is given.
+        loop: The model's.
         submit: Starts the call.
     """
 
     def __init__(
-        self, call: Call, method: Method, channel: Channel, submit: Callable[[Call, Method], None]
+        self,
+        call: Call,
+        method: Method,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        submit: Callable[[Call, Method], None],
     ) -> None:
         self._call = call
         self._method = method
@@ -38,7 +47,10 @@ class Incoming:
         self._inbox = wire.Inbox()
         self._inputs = bytearray()
         self._body = bytearray()
-        if method.request:
+        call.consumed = self._consumed
+        if call.is_websocket:
+            call.socket = Socket(call, loop)
+        elif method.request:
             call.body = Body(self._consumed, watched=method.watches)
 
     def begin(self) -> None:
@@ -66,6 +78,9 @@ class Incoming:
                 self._call.fail(GONE)
         elif piece == wire.INPUT:
             self._take_input(payload, last)
+        elif piece == wire.MESSAGE and self._call.socket is not None:
+            self._inbox.received(len(payload))
+            self._call.socket.feed(payload, last=last)
         elif piece == wire.BODY:
             self._inbox.received(len(payload))
             self._take_body(payload, last)

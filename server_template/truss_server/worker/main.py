@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import faulthandler
 import gc
+import logging
 import os
 import platform
 import signal
@@ -23,10 +24,12 @@ from truss_server.worker.channel import Channel
 from truss_server.worker.execute import Executor
 from truss_server.worker.failures import describe
 from truss_server.worker.incoming import Incoming
-from truss_server.worker.model import load_model
+from truss_server.worker.methods import METRICS
+from truss_server.worker.model import Model
+from truss_server.worker.output import LogHandler, Output
 
 if TYPE_CHECKING:
-    from truss_server.worker.model import Method
+    from truss_server.worker.methods import Method
 
 
 class Server:
@@ -58,7 +61,7 @@ class Server:
         if kind == wire.CALL:
             call = Call(self._channel, stream, wire.unpack(payload), self._forget)
             method = self.methods[call.method]
-            incoming = Incoming(call, method, self._channel, self._executor.submit)
+            incoming = Incoming(call, method, self._channel, self._loop, self._executor.submit)
             self._incoming[stream] = incoming
             incoming.begin()
         elif kind == wire.STOP:
@@ -84,8 +87,6 @@ def main() -> NoReturn:
     sock = socket.socket(fileno=args.fd)
     sock.set_inheritable(False)  # what the model starts must not keep the connection open
     code = run(sock, args.release.resolve(), args.environment)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)  # threads of the model may never end by themselves
 
 
@@ -132,18 +133,39 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
         )
     )
     threading.Thread(target=_read, args=(channel, server), name="truss-read", daemon=True).start()
+    capture_output(channel)
     try:
         manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
-        server.methods = load_model(root, manifest, environment, loop)
+        model = Model(root, manifest, environment, loop)
+        model.load()
     except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        _flush()
         channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, root)})))
         return 1
+    server.methods = {**model.methods, "is_healthy": model.health, "metrics": METRICS}
     gc.freeze()  # what load() made stays; no collection needs to look at it again
-    methods = {name: {"inputs": m.inputs, "request": m.request} for name, m in server.methods.items()}
+    methods = {name: method.facts() for name, method in model.methods.items()}
     channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "ready", "methods": methods})))
     loop.run_forever()
+    try:
+        model.unload()
+    except BaseException:
+        logging.getLogger("truss").exception("unload() failed")
+    _flush()
     channel.close()
     return 0
+
+
+def capture_output(channel: Channel) -> None:
+    """Send what the model prints and logs to the edge, with the call it belongs to."""
+    sys.stdout = Output(channel, 1, "<stdout>")
+    sys.stderr = Output(channel, 2, "<stderr>")
+    logging.basicConfig(handlers=[LogHandler(channel)], level=logging.INFO, force=True)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _read(channel: Channel, server: Server) -> None:

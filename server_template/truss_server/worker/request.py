@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from truss_server.worker.body import Body
+    from truss_server.worker.calls import Call
 
 
-def make_request(scope: dict[str, Any], body: Body, whole: bytes | None, annotation: type | None) -> Any:
-    """Build the request for one call.
+def make_request(call: Call, annotation: type | None) -> Any:
+    """Build the request of a call.
 
     Args:
-        scope: ASGI scope of the request.
-        body: Where its body and its disconnect come from.
-        whole: The whole body, where it was read for the inputs already.
+        call: With the scope, the body and, where it was read for the inputs already, the whole body.
         annotation: The class the method's signature names; None where the parameter is just called `request`.
 
     Returns:
         An instance of `annotation`; else `starlette.requests.Request` where the model's code imported starlette;
         else a `PlainRequest`. Nothing is imported for it.
     """
+    scope, body = call.request, call.body
+    if scope is None or body is None:
+        return None
     starlette = sys.modules.get("starlette.requests")
     if annotation is not None:
         request = annotation(scope, body.receive)
@@ -34,9 +39,21 @@ def make_request(scope: dict[str, Any], body: Body, whole: bytes | None, annotat
         request = starlette.Request(scope, body.receive)
     else:
         request = PlainRequest(scope, body)
-    if whole is not None:
-        request._body = whole  # noqa: SLF001 - where starlette, too, keeps a body that was read
+    if call.whole_body is not None:
+        request._body = call.whole_body  # noqa: SLF001 - where starlette, too, keeps a body that was read
+    request.state.watch_disconnect = partial(watch_disconnect, body)
     return request
+
+
+@contextmanager
+def watch_disconnect(body: Body) -> Iterator[threading.Event]:
+    """Give an event that is set when the client leaves, for code that cannot await: `request.state.watch_disconnect()`.
+
+    Within the block the model ends its work itself; it is not interrupted.
+    """
+    left = threading.Event()
+    body.on_disconnect(left.set)
+    yield left
 
 
 class Headers:

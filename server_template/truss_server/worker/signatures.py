@@ -43,7 +43,7 @@ def read_arguments(method: Callable[..., Any], name: str) -> Arguments:
         SignatureError: It cannot be called by the rules.
     """
     signature = inspect.signature(method)
-    hints = _hints(method)
+    hints = read_annotations(method)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     classes = {p.name: _request_class(hints.get(p.name, p.annotation)) for p in parameters}
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -90,7 +90,7 @@ def _request_parameter(
     return None
 
 
-def _hints(method: Callable[..., Any]) -> dict[str, Any]:
+def read_annotations(method: Callable[..., Any]) -> dict[str, Any]:
     """Return annotations with strings resolved, each by itself: one that cannot be takes no other along."""
     function: Any = inspect.unwrap(method)
     namespace = getattr(function, "__globals__", {})

@@ -1,4 +1,4 @@
-"""Gives up on streams whose model is silent too long."""
+"""How long the edge waits for the model: for an answer to begin, and between the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ if TYPE_CHECKING:
     from truss_server.edge.link import Exchange
 
 
-class StreamTimer:
-    """Gives up on a stream that is silent too long. One timer a stream, looked at once per timeout at most.
+class Patience:
+    """Ends a call whose model is silent too long. One timer a call, looked at once per timeout at most.
 
     Args:
-        exchange: The stream.
-        seconds: Of silence that are too long.
+        exchange: The call.
+        seconds: Until its answer must have begun.
 
     Attributes:
-        expired: Whether it gave up.
+        expired: After how many seconds it was given up; 0 while it was not.
     """
 
     def __init__(self, exchange: Exchange, seconds: float) -> None:
-        self.expired = False
+        self.expired = 0.0
         self._exchange = exchange
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._handle = self._loop.call_later(seconds, self._look)
+
+    def between_chunks(self, seconds: float) -> None:
+        """From now on, wait this long for each chunk."""
+        self._handle.cancel()
+        self._seconds = seconds
         self._last = self._loop.time()
         self._handle = self._loop.call_later(seconds, self._look)
 
@@ -46,5 +53,5 @@ class StreamTimer:
         if left > 0:
             self._handle = self._loop.call_later(min(left, self._seconds), self._look)
             return
-        self.expired = True
+        self.expired = self._seconds
         self._exchange.abandon()

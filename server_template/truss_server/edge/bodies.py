@@ -1,0 +1,54 @@
+"""Bodies at the edge: JSON by orjson, msgpack for clients that speak it, to and from what crosses the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from truss_server import wire
+from truss_server.edge.client import AnswerError
+from truss_server.edge.json_body import dump_json
+
+_JSON = b"application/json"
+_MSGPACK = b"application/octet-stream"
+
+
+def parse_body(body: bytes, *, binary: bool) -> bytes:
+    """Return the inputs in a request body, marshalled.
+
+    Raises:
+        AnswerError: 400, it is no JSON or no msgpack.
+    """
+    if binary:
+        return _parse_msgpack(body)
+    try:
+        return wire.pack(orjson.loads(body))
+    except ValueError as exc:
+        raise AnswerError(400, f"Invalid JSON payload: {exc}") from exc
+
+
+def _parse_msgpack(body: bytes) -> bytes:
+    import msgpack
+
+    try:
+        value = msgpack.unpackb(body, strict_map_key=False)
+        return wire.pack(value)
+    except (ValueError, TypeError, msgpack.UnpackException) as exc:  # TypeError: a key no dictionary can have
+        raise AnswerError(400, f"Invalid msgpack payload: {exc}") from exc
+
+
+def render_value(value: Any, *, binary: bool) -> tuple[bytes, bytes]:
+    """Return the content type and the body of an answer.
+
+    Raises:
+        AnswerError: 500, a number in it is too large for the format.
+    """
+    try:
+        if not binary:
+            return _JSON, dump_json(value)
+        import msgpack
+
+        return _MSGPACK, msgpack.packb(value)
+    except (ValueError, OverflowError) as exc:
+        raise AnswerError(500, f"the model's answer has no such form: {exc}") from exc

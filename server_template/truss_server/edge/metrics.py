@@ -1,0 +1,122 @@
+"""What the edge counts and times, in Prometheus's text format. Labels are bound once, not for each request."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from truss_server.edge.admission import Slots
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
+
+
+class Metrics:
+    """The edge's own metrics, in a registry of their own.
+
+    Attributes:
+        registry: Holds them.
+        cancelled: Calls whose client left.
+        rejected: Calls refused because too many were waiting.
+        restarts: Starts of the worker after the first.
+        generation: Number of the loaded version of the model's code.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "truss_requests", "Answered calls of the model.", ["method", "status"], registry=self.registry
+        )
+        self._latency = Histogram(
+            "truss_request_seconds",
+            "From a call's arrival to the end of its answer.",
+            ["method"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._first = Histogram(
+            "truss_first_chunk_seconds",
+            "From a call's arrival to the first bytes of its stream.",
+            ["method"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        gap = Histogram(
+            "truss_chunk_gap_seconds",
+            "Between two writes to a stream.",
+            buckets=GAPS,
+            registry=self.registry,
+        )
+        self.gap = gap.observe
+        self.cancelled = Counter("truss_cancelled", "Calls whose client left.", registry=self.registry)
+        self.rejected = Counter(
+            "truss_rejected", "Calls refused, the queue being full.", registry=self.registry
+        )
+        self.restarts = Counter(
+            "truss_worker_restarts", "Starts of the worker after the first.", registry=self.registry
+        )
+        self.generation = Gauge(
+            "truss_generation", "Loaded version of the model's code.", registry=self.registry
+        )
+        self.answered = lru_cache(maxsize=256)(self._answered)
+        self.latency = lru_cache(maxsize=64)(self._observer_of(self._latency))
+        self.first = lru_cache(maxsize=64)(self._observer_of(self._first))
+
+    def watch_slots(self, slots: Slots) -> None:
+        """Add gauges of who runs and who waits; their values are asked for when they are read."""
+        self._watch("truss_running", "Calls the model is working on.", lambda: slots.running)
+        self._watch("truss_queued", "Calls that wait for their turn.", lambda: slots.waiting)
+        self._watch("truss_expected_wait_seconds", "How long a new call would wait.", slots.expected_wait)
+
+    def _watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self.registry).set_function(value)
+
+    def render(self) -> bytes:
+        """Return all of them as text."""
+        return generate_latest(self.registry)
+
+    def _answered(self, method: str, status: int) -> Callable[[], None]:
+        return self._requests.labels(method, str(status)).inc
+
+    @staticmethod
+    def _observer_of(histogram: Histogram) -> Callable[[str], Callable[[float], None]]:
+        return lambda method: histogram.labels(method).observe
+
+
+class Stopwatch:
+    """Times one call.
+
+    Args:
+        metrics: Where times go.
+        method: Of the model.
+    """
+
+    __slots__ = ("_last", "_method", "_metrics", "started")
+
+    def __init__(self, metrics: Metrics, method: str) -> None:
+        self._metrics = metrics
+        self._method = method
+        self.started = time.perf_counter()
+        self._last = 0.0
+
+    def chunk(self) -> None:
+        """Note a write to the stream."""
+        now = time.perf_counter()
+        if self._last:
+            self._metrics.gap(now - self._last)
+        else:
+            self._metrics.first(self._method)(now - self.started)
+        self._last = now
+
+    def end(self, status: int) -> float:
+        """Note the end of the answer; return the seconds it took."""
+        seconds = time.perf_counter() - self.started
+        self._metrics.latency(self._method)(seconds)
+        self._metrics.answered(self._method, status)()
+        return seconds
