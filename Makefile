@@ -55,7 +55,7 @@ build: install ## Build sdist and wheel and look into them.
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 pins: install ## Pin anew what the server runs on in an image.
-	printf '%s\n' fastapi httptools orjson pip uvicorn uvloop | $(BIN)/uv pip compile --quiet --upgrade --universal \
+	printf '%s\n' fastapi httptools msgpack orjson pip prometheus-client uvicorn uvloop websockets | $(BIN)/uv pip compile --quiet --upgrade --universal \
 	    --python-version 3.10 --no-annotate --custom-compile-command 'make pins' --output-file $(PINS) -
 
 bench: install ## Measure what the project promises in numbers.

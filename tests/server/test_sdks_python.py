@@ -114,7 +114,7 @@ def test_openai_responses_errors(client: openai.OpenAI) -> None:
     """A response that fails in its stream makes itself known."""
     stream = client.responses.create(model="m", input="a BOOM", stream=True)
 
-    events = []
+    events: list[Any] = []
     with pytest.raises((openai.APIError, httpx2.RemoteProtocolError)):
         events.extend(stream)
 

@@ -86,7 +86,7 @@ class LocalTarget:
         state: Path | None = None,
         *,
         environ: Mapping[str, str] = os.environ,
-        server_command: Sequence[str] = (sys.executable, "-m", "truss_server.edge"),
+        server_command: Sequence[str] = (sys.executable, "-I", "-m", "truss_server.edge"),
     ) -> None:
         self._state = state or state_folder(environ)
         self._environ = environ
@@ -243,7 +243,7 @@ class LocalTarget:
             options = ["--release", str(stored.app), "--python", stored.python, "--environment", place.name]
             how = Launch(
                 command=[*self._server_command, *options],
-                environ={**self._environ, **config["environment_variables"]},
+                environ=self._environ,
                 model=model,
                 release=number,
                 environment=place.name,

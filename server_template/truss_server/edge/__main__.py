@@ -100,6 +100,7 @@ async def serve(settings: Settings, log: Log) -> int:
         return supervising.result()
     await supervisor.stop()
     await supervising
+    serving.result()
     return 0
 
 

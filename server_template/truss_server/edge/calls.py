@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
@@ -78,6 +79,8 @@ class ModelRoutes:
         upload = facts["request"] and not facts["inputs"]
         body = b"" if upload else await client.read_body(limit)
         inputs = parse_body(body, binary=client.ask.binary) if facts["inputs"] else None
+        if not facts["request"]:
+            body = b""  # a request that waits for its turn need not hold it twice
         client.watch(upload=upload, limit=limit)
         exchange = await self._open(client, name, facts)
         patience = Patience(exchange, self._settings.request_timeout)
@@ -88,6 +91,11 @@ class ModelRoutes:
                 if facts["request"]:
                     await exchange.send(wire.BODY, body)
             await self._relay(client, exchange, patience, watch)
+        except asyncio.CancelledError:
+            if not patience.stalled:
+                raise
+            client.gone = True
+            raise AbortedTransferError from None
         finally:
             patience.close()
             exchange.abandon()
@@ -186,7 +194,7 @@ class ModelRoutes:
         await client.start(status, headers)
         while data := await exchange.more():
             watch.chunk()
-            patience.pause()  # a client that reads slowly is not a model that is silent
+            patience.sending()
             await client.send({"type": "http.response.body", "body": data, "more_body": True})
             patience.touch()
             exchange.consumed(len(data))

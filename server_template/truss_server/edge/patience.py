@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +10,9 @@ if TYPE_CHECKING:
 
 
 class Patience:
-    """Ends a call whose model is silent too long. One timer a call, looked at once per timeout at most.
+    """Ends a call whose model is silent too long, or whose client takes nothing as long.
+
+    One timer a call, looked at once per timeout at most. Made by the task that answers.
 
     Args:
         exchange: The call.
@@ -19,10 +20,14 @@ class Patience:
 
     Attributes:
         expired: After how many seconds it was given up; 0 while it was not.
+        stalled: Whether that was because of the client: the task is cancelled, as it waits for it.
     """
 
     def __init__(self, exchange: Exchange, seconds: float) -> None:
         self.expired = 0.0
+        self.stalled = False
+        self._sending = False
+        self._task = asyncio.current_task()
         self._exchange = exchange
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
@@ -36,13 +41,15 @@ class Patience:
         self._last = self._loop.time()
         self._handle = self._loop.call_later(seconds, self._look)
 
-    def touch(self) -> None:
-        """Count from now."""
+    def sending(self) -> None:
+        """Count from now how long the client takes nothing; a slow client is not a silent model."""
+        self._sending = True
         self._last = self._loop.time()
 
-    def pause(self) -> None:
-        """Do not count until the next `touch`."""
-        self._last = math.inf
+    def touch(self) -> None:
+        """Count from now how long the model is silent."""
+        self._sending = False
+        self._last = self._loop.time()
 
     def close(self) -> None:
         """Stop counting."""
@@ -51,7 +58,10 @@ class Patience:
     def _look(self) -> None:
         left = self._last + self._seconds - self._loop.time()
         if left > 0:
-            self._handle = self._loop.call_later(min(left, self._seconds), self._look)
+            self._handle = self._loop.call_later(left, self._look)
             return
         self.expired = self._seconds
         self._exchange.abandon()
+        if self._sending and self._task is not None:
+            self.stalled = True
+            self._task.cancel()

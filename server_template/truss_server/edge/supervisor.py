@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -77,6 +78,7 @@ class Supervisor:
         self._process: asyncio.subprocess.Process | None = None
         self._leaving = False
         self._stopping = asyncio.Event()
+        self._ready_at = math.inf  # when the worker that lives became ready
         self._health: asyncio.Task[bool] | None = None
         self._health_until = 0.0
 
@@ -89,14 +91,14 @@ class Supervisor:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
         deaths = 0
         while True:
-            started = time.monotonic()
+            self._ready_at = math.inf
             reason = await self._live()
             if self._stopping.is_set():
                 return 0
             if not self.was_ready:
                 self._on_failed(reason)
                 return EXIT_LOAD_FAILED
-            deaths = 1 if time.monotonic() - started > STEADY else deaths + 1
+            deaths = 1 if time.monotonic() - self._ready_at > STEADY else deaths + 1
             if deaths > len(self._backoff):
                 self._status = f"{reason}, {deaths} times in a row"
                 self._log.write("ERROR", f"giving up: {self._status}")
@@ -215,6 +217,7 @@ class Supervisor:
         folder = str(Path(settings.python).parent)
         environment = {
             **os.environ,
+            **settings.manifest.config["environment_variables"],  # the model's, and not the server's
             ENVIRONMENT_VARIABLE: settings.environment,
             "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)]),
         }
@@ -242,6 +245,7 @@ class Supervisor:
             self.link = self._link
             self._status = "ready"
             self.was_ready = True
+            self._ready_at = time.monotonic()
             self._metrics.generation.inc()
             self._log.write("INFO", f"ready: {', '.join(sorted(self.methods))}", source="worker")
         elif state.get("state") == "failed":

@@ -86,8 +86,13 @@ def main() -> NoReturn:
     _leave_the_end_to_the_edge()
     sock = socket.socket(fileno=args.fd)
     sock.set_inheritable(False)  # what the model starts must not keep the connection open
-    code = run(sock, args.release.resolve(), args.environment)
-    os._exit(code)  # threads of the model may never end by themselves
+    code = 1
+    try:
+        code = run(sock, args.release.resolve(), args.environment)
+    except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # threads of the model may never end by themselves
 
 
 def _leave_the_end_to_the_edge() -> None:
