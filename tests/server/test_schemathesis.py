@@ -46,7 +46,7 @@ def test_no_server_error(edge: Edge, mode: GenerationMode) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def call(case: Case[Any, Any, Any]) -> None:
+    def call(case: Case[Any]) -> None:
         response = case.call()
         seen.add((case.operation.path, response.status_code))
         assert response.status_code < 500, (case.as_curl_command(), response.text)

@@ -45,7 +45,7 @@ class Model:
         yield point.label
 
     def embeddings(self, inputs: dict) -> Length | Generator[str, None, None]:
-        return Length(value=len(inputs))
+        return Length(value=len(str(inputs)))
 """
 
 
