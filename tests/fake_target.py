@@ -143,6 +143,7 @@ class FakeTarget:
         for listed in [one for one in self._listed if (one.model, one.environment) == place]:
             self.stop(listed)
         self._listed.append(candidate)
+        self.script.on("drain")
 
     def discard(self, candidate: Deployment) -> None:
         """End a candidate; one that is none any more is left alone."""

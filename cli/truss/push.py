@@ -16,6 +16,7 @@ from truss.signals import signals_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import ExitStack
     from pathlib import Path
 
     from truss.client import HttpClient
@@ -75,6 +76,7 @@ def push(
     client: HttpClient,
     clock: Clock,
     progress: Progress,
+    finish: ExitStack,
 ) -> Pushed:
     """Deploy a package.
 
@@ -85,6 +87,8 @@ def push(
         client: Asks the server whether it is ready.
         clock: Time.
         progress: Told of each step.
+        finish: Closed by the caller when it has told the outcome. From the point of no return on, signals are
+            held until then.
 
     Raises:
         TrussError: A step failed; what it had started was ended.
@@ -102,7 +106,7 @@ def push(
         with progress.step("wait until ready"):
             wait_until_ready(chosen, started[0], wish.seconds, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
-            chosen.promote(started[0])
+            _promote(chosen, started[0], progress, finish)
     return Pushed(plan, started[0])
 
 
@@ -115,6 +119,37 @@ def choose_target(target: Callable[[str], Target], wanted: str | None, progress:
     except EngineError as exc:
         progress.note(f"Taking the target local, because docker cannot be used: {exc.message}")
         return target("local")
+
+
+def _promote(target: Target, candidate: Deployment, progress: Progress, finish: ExitStack) -> None:
+    """Promote a candidate. Once it is listed the push has happened: what goes wrong after that is only told."""
+    try:
+        target.promote(candidate)
+        finish.enter_context(signals_held())
+    except (KeyboardInterrupt, SystemExit, TrussError) as exc:
+        finish.enter_context(signals_held())
+        if not _took_over(target, candidate):
+            raise
+        reason = (
+            exc.message if isinstance(exc, TrussError) else "interrupted, its last requests were cut short"
+        )
+        progress.note(f"What ran before did not end in peace: {reason}")
+
+
+def _took_over(target: Target, candidate: Deployment) -> bool:
+    """Return whether a candidate is listed; if it is, end what should have made room for it."""
+    try:
+        listed = target.deployments()
+    except TrussError:
+        return False
+    if candidate.id not in {one.id for one in listed}:
+        return False
+    place = (candidate.model, candidate.environment)
+    for one in listed:
+        if one.id != candidate.id and (one.model, one.environment) == place:
+            with suppress(TrussError):
+                target.stop(one)
+    return True
 
 
 @contextmanager

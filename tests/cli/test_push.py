@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fake_target import FakeClock, FakeMachine, FakeTarget, Script, log_line
 from tests.harness import Outcome, run_truss
+from truss.console import Console
 from truss.deps import Deps
 from truss.errors import EngineError
 from truss.scaffold import plan_scaffold, write_scaffold
@@ -17,6 +20,8 @@ from truss.scaffold import plan_scaffold, write_scaffold
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from truss.release import Deployment
 
 
 @pytest.fixture
@@ -304,6 +309,67 @@ def test_interrupted(verb: str, stop: BaseException, package: Path, local: FakeT
     assert f"{word} interrupted after TIME\n" in outcome.stderr
     assert outcome.code == (130 if isinstance(stop, KeyboardInterrupt) else 143)
     assert local.candidates == local.deployments() == []
+
+
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        (KeyboardInterrupt(), "interrupted, its last requests were cut short"),
+        (SystemExit(143), "interrupted, its last requests were cut short"),
+        (EngineError("Docker went away."), "Docker went away."),
+    ],
+)
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_interrupted_after_the_point_of_no_return(
+    stop: BaseException, why: str, output: str, package: Path, local: FakeTarget
+) -> None:
+    """Once the candidate has taken over, the push is told as what it is: done, with its URL and a note."""
+
+    def interrupt(begun: str) -> None:
+        if begun == "drain":
+            raise stop
+
+    local.script = Script(on=interrupt)
+
+    outcome = push(package, "--target", "local", "--output", output, machine=FakeMachine(local))
+
+    assert outcome.stderr.endswith(
+        f"promote ...\nWhat ran before did not end in peace: {why}\npromote done in TIME\n"
+    )
+    assert "http://HOST" in outcome.stdout
+    assert outcome.code == 0
+    assert [one.id for one in local.deployments()] == ["local-1"]
+
+
+def test_interrupted_while_the_result_is_told(package: Path) -> None:
+    """From the point of no return to the last line, Ctrl-C changes nothing."""
+
+    class Interrupted(FakeTarget):
+        def promote(self, candidate: Deployment) -> None:
+            super().promote(candidate)
+            held.append(signal.getsignal(signal.SIGINT))
+
+    held: list[object] = []
+    seen: list[object] = []
+
+    class Told(Console):
+        def print_data(self, text: str) -> None:
+            seen.append(signal.getsignal(signal.SIGINT))
+            super().print_data(text)
+
+    target = Interrupted("local")
+    deps = Deps(
+        target=FakeMachine(target).target,
+        cwd=package,
+        clock=FakeClock(),
+        console=lambda: Told(sys.stdout, sys.stderr, {}),
+    )
+    outcome = run_truss("push", "--target", "local", deps=deps)
+    target.close()
+
+    assert outcome.code == 0
+    assert (held, seen) == ([signal.default_int_handler], [signal.SIG_IGN])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_interrupted_while_waiting(package: Path, local: FakeTarget) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,17 +53,19 @@ def command(
     wish = Wish(
         target, options.environment_name(environment), options.port_number(port), options.seconds(timeout)
     )
-    with console.progress() as progress:
-        pushed = push(
-            package,
-            wish,
-            target=deps.target,
-            client=deps.client(),
-            clock=deps.clock,
-            progress=progress,
-        )
-    text = format_json(pushed) if output == "json" else format_text(pushed, here=package == deps.cwd)
-    console.print_data(text)
+    with ExitStack() as finish:
+        with console.progress() as progress:
+            pushed = push(
+                package,
+                wish,
+                target=deps.target,
+                client=deps.client(),
+                clock=deps.clock,
+                progress=progress,
+                finish=finish,
+            )
+        text = format_json(pushed) if output == "json" else format_text(pushed, here=package == deps.cwd)
+        console.print_data(text)
 
 
 def format_json(pushed: Pushed) -> str:
