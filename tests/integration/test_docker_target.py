@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ import pytest
 from tests.helpers import wait_until
 from tests.integration.docker_models import COUNT, SLOW, build, is_ready, messages, predict, start
 from truss.errors import EngineError, NotDeployedError
+from truss.targets.docker import DockerTarget
 from truss_server.protocol import EXIT_LOAD_FAILED
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from tests.engine import EngineCleaner
     from truss.release import Deployment, Release
-    from truss.targets.docker import DockerTarget
 
 # The first test builds the server's image, which is slow on a busy machine.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -334,3 +335,18 @@ def test_what_a_model_prints_is_in_the_log(target: DockerTarget, docker_model: s
     candidate = start(target, build(target, tmp_path, docker_model, source))
 
     assert "reading weights" in messages(target, candidate)
+
+
+def test_a_candidate_of_a_killed_push_is_swept(
+    target: DockerTarget, engine: EngineCleaner, release: Release
+) -> None:
+    """What a push that was killed left running is gone with the next one."""
+    left = DockerTarget(engine.client, os.environ)
+    orphan = start(left, release)
+    left._pushes.pop(orphan.id).close()  # as the end of its process does
+
+    candidate = start(target, release)
+    running = engine.containers(release.model)
+    target.discard(candidate)
+
+    assert [candidate.id] == running

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from truss.images import (
     plan_images,
 )
 from truss.release import Release
+from truss.state import locked, state_folder
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
     CANDIDATE,
@@ -37,6 +39,7 @@ from truss.targets.docker_engine import connect, engine_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     import docker
 
@@ -52,6 +55,9 @@ RESTART = "unless-stopped"
 
 STOP_MARGIN_SECONDS = 5
 """What the server gets beyond its drain timeout before it is killed."""
+
+PATIENCE = 15.0
+"""Seconds to wait for another push to the same environment."""
 
 LOG_SIZE, LOG_FILES = "10m", "3"
 """A container's log keeps its last 30 megabytes."""
@@ -69,7 +75,9 @@ class DockerTarget:
 
     def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
         self._client = client
+        self._environ = environ
         self._builder = ImageBuilder(client, environ)
+        self._pushes: dict[str, ExitStack] = {}  # locks that are held from `start` to `promote` or `discard`
 
     @classmethod
     def connect(cls, environ: Mapping[str, str] = os.environ) -> DockerTarget:
@@ -95,17 +103,22 @@ class DockerTarget:
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
-        name = candidate_name(release, environment)
-        replaced = self._holder_of(port, release.model, environment)
-        labels = {ENVIRONMENT_LABEL: environment, REPLACES_LABEL: replaced.id if replaced else ""}
-        try:
-            if replaced is not None:
-                self._stop(replaced)
-            self._run(name, release, environment, labels, port)
-            return self._container(name).deployment()
-        except BaseException:
-            self._undo(name, labels[REPLACES_LABEL])
-            raise
+        with ExitStack() as push:
+            push.enter_context(self._pushing(release.model, environment))
+            self._sweep(release.model, environment)
+            name = candidate_name(release, environment)
+            replaced = self._holder_of(port, release.model, environment)
+            labels = {ENVIRONMENT_LABEL: environment, REPLACES_LABEL: replaced.id if replaced else ""}
+            try:
+                if replaced is not None:
+                    self._stop(replaced)
+                self._run(name, release, environment, labels, port)
+                candidate = self._container(name).deployment()
+            except BaseException:
+                self._undo(name, labels[REPLACES_LABEL])
+                raise
+            self._pushes[candidate.id] = push.pop_all()
+        return candidate
 
     def promote(self, candidate: Deployment) -> None:
         """Make a candidate the deployment of its environment; see `Target.promote`."""
@@ -114,11 +127,12 @@ class DockerTarget:
         with engine_errors("promote the candidate"):
             self._client.update_container(candidate.id, restart_policy={"Name": RESTART})  # type: ignore[arg-type]
             self._client.rename(candidate.id, name)
-        self._end(*before)
+        with self._pushes.pop(candidate.id, ExitStack()):
+            self._end(*before)
 
     def discard(self, candidate: Deployment) -> None:
         """Remove a candidate and put back what it replaced; see `Target.discard`."""
-        with suppress(NotDeployedError):
+        with self._pushes.pop(candidate.id, ExitStack()), suppress(NotDeployedError):
             container = self._container(candidate.id)
             if container.is_candidate:
                 self._undo(container.id, container.labels[REPLACES_LABEL])
@@ -246,8 +260,30 @@ class DockerTarget:
             except NotFound as exc:
                 raise NotDeployedError(f"The container {name} is gone.") from exc
 
+    def _pushing(self, model: str, environment: str) -> AbstractContextManager[object]:
+        """Hold the lock of pushes of a model to an environment; it ends with this process, however that ends.
+
+        Raises:
+            EngineError: Another push is under way.
+        """
+        folder = state_folder(self._environ) / "docker"
+        folder.mkdir(exist_ok=True)
+        busy = f"Another push of {model} to {environment} is under way."
+        words = re.sub(r"[^A-Za-z0-9_.-]", "-", environment)
+        return locked(folder / f"{model}-{words}.lock", timeout=PATIENCE, busy=busy)
+
+    def _sweep(self, model: str, environment: str) -> None:
+        """Remove candidates of pushes that were killed, and put back what they had replaced."""
+        for container in self._containers(model, environment):
+            if container.is_candidate:
+                self._undo(container.id, container.labels[REPLACES_LABEL])
+
     def _listed(self, model: str | None = None, environment: str | None = None) -> list[Container]:
         """Return the containers that are deployments, of a model and an environment or of all."""
+        return [one for one in self._containers(model, environment) if not one.is_candidate]
+
+    def _containers(self, model: str | None, environment: str | None) -> list[Container]:
+        """Return the containers of ours, of a model and an environment or of all."""
         wanted = {MODEL_LABEL: model, ENVIRONMENT_LABEL: environment}
         label = [key if value is None else f"{key}={value}" for key, value in wanted.items()]
         with engine_errors("list its containers"):
@@ -256,7 +292,7 @@ class DockerTarget:
         for id_ in ids:
             with suppress(NotDeployedError):
                 containers.append(self._container(id_))
-        return [container for container in containers if not container.is_candidate]
+        return containers
 
     def _holder_of(self, port: int | None, model: str, environment: str) -> Container | None:
         """Return the running deployment of a model and environment that holds a port."""

@@ -6,6 +6,7 @@ import http.client
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, DockerException
@@ -16,6 +17,8 @@ from truss.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 
 CONNECT_LIMIT_SECONDS = 2
 CALL_LIMIT_SECONDS = 60
@@ -31,10 +34,15 @@ def connect(environ: Mapping[str, str]) -> docker.APIClient:
     Raises:
         EngineError: None does within two seconds.
     """
-    address = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    address = environ.get("DOCKER_HOST") or _address_of_context()
+    if not _is_here(address):
+        raise EngineError(
+            f"The Docker engine at {address} is on another machine; deployments run on this one.",
+            hint="Name an engine of this machine in DOCKER_HOST, or take `--target local`.",
+        )
     try:
         _probe(address)
-        settings = kwargs_from_env(dict(environ))
+        settings = kwargs_from_env({**environ, "DOCKER_HOST": address})
         client = docker.APIClient(**settings, version="auto", timeout=CONNECT_LIMIT_SECONDS)
     except FOREIGN as exc:
         raise _no_engine(address, exc) from exc
@@ -64,6 +72,25 @@ def engine_errors(doing: str) -> Iterator[None]:
 def explanation(error: APIError) -> str:
     """Return what the engine itself says."""
     return str(error.explanation or error)
+
+
+def _address_of_context() -> str:
+    """Return the address of the engine that `docker context use` chose: Docker Desktop, Colima and rootless do."""
+    try:
+        context = docker.ContextAPI.get_current_context()
+    except FOREIGN:
+        return DEFAULT_ADDRESS
+    return getattr(context, "Host", None) or DEFAULT_ADDRESS
+
+
+def _is_here(address: str) -> bool:
+    """Return whether an engine is on this machine: where it publishes a port on loopback, we can reach it."""
+    parts = urlsplit(address)
+    return parts.scheme in {"unix", "npipe", "http+unix"} or parts.hostname in {
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    }
 
 
 def _probe(address: str) -> None:

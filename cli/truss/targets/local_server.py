@@ -130,7 +130,9 @@ class Server:
                 os.kill(self.pid, signal.SIGTERM)  # a server that is asked again drops what it was to finish
             self._wait(INSIST / 20)
         if self.alive:
-            with suppress(ProcessLookupError):
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # none is left, in the words of Linux and macOS
                 os.killpg(self.pid, signal.SIGKILL)
             if not self._wait(KILL_TIMEOUT):
                 raise EngineError(
@@ -233,7 +235,7 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
         server.write()
     except BaseException as exc:
         if process is not None:
-            with process, suppress(ProcessLookupError):
+            with process, suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(exc, OSError):

@@ -33,7 +33,7 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
 STEADY = 60.0
 """Seconds a worker must have been ready for its death not to count as one more in a row."""
 
-STOP_TIMEOUT = 10.0
+STOP_TIMEOUT = 5.0
 """Seconds a worker is given to exit when asked to."""
 
 HEALTH_SECONDS = 1.0

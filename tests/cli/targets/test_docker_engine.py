@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 import threading
@@ -122,3 +124,26 @@ def test_an_engine_that_goes_away_later(tmp_path: Path) -> None:
         client.close()
 
     assert caught.value.message == "Docker could not list its containers: the engine went away."
+
+
+@pytest.mark.parametrize("address", ["tcp://10.1.2.3:2375", "ssh://somebody@elsewhere"])
+def test_an_engine_elsewhere_is_refused(address: str) -> None:
+    """A deployment on another machine would not be reached at 127.0.0.1, so nothing is started there."""
+    with pytest.raises(EngineError, match="on another machine"):
+        connect({"DOCKER_HOST": address})
+
+
+def test_the_engine_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without DOCKER_HOST the engine is the one `docker context use` chose."""
+    name = "elsewhere"
+    folder = tmp_path / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    folder.mkdir(parents=True)
+    endpoint = {"Host": f"unix://{tmp_path}/engine.sock", "SkipTLSVerify": False}
+    (folder / "meta.json").write_text(
+        json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": endpoint}})
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": name}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+    with pytest.raises(EngineError, match=r"engine\.sock"):
+        connect({})
