@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
     from tests.engine import EngineCleaner
 
-# The first test builds the server's image, which is slow on a busy machine.
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.docker,
+    # The first test builds the server's image, which is slow on a busy machine.
+    pytest.mark.timeout(600),
+    # docker-py leaves the sockets of calls that are broken off to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 PLACES = ("/app", "/etc", "/home", "/opt", "/root", "/tmp", "/var/tmp")
 """Where a build may leave something; the rest of an image is the base image's."""

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from tests.engine import EngineCleaner
     from truss.release import Deployment, Release
 
-# The first test builds the server's image, which is slow on a busy machine.
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.docker,
+    # The first test builds the server's image, which is slow on a busy machine.
+    pytest.mark.timeout(600),
+    # docker-py leaves the sockets of calls that are broken off to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SLOW_SECONDS = 4
 
@@ -269,8 +274,6 @@ def test_a_promoted_candidate_is_not_discarded(target: DockerTarget, release: Re
     assert listed(target, release.model) == [deployment]
 
 
-# docker-py ends the connection of a stream and leaves its socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_reader_of_the_log_may_leave(target: DockerTarget, release: Release) -> None:
     """Following can be given up at any line."""
     candidate = start(target, release)
