@@ -145,7 +145,6 @@ def _unanswered(exc: httpx.HTTPError, url: str, seconds: float) -> TrussError:
     return ConnectError(
         f"The connection to {url} was lost before the answer.",
         details=str(exc),
-        hint="`truss logs` shows what happened.",
     )
 
 
@@ -167,7 +166,6 @@ def _chunks(response: httpx.Response, seconds: float) -> Iterator[bytes]:
         ) from exc
     except httpx.HTTPError as exc:
         raise StreamError(
-            f"The stream broke after {count} bytes.",
+            f"The answer broke off after {count} bytes: the model failed, or its process ended.",
             details=str(exc),
-            hint="`truss logs` shows what happened.",
         ) from exc

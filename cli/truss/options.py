@@ -23,6 +23,11 @@ Environment = Annotated[
     str | None, typer.Option("--environment", metavar="NAME", help="Only in this environment.")
 ]
 
+Target = Annotated[
+    Literal["local", "docker"] | None,
+    typer.Option("--target", metavar="local|docker", help="Only on this target."),
+]
+
 Output = Annotated[
     Literal["text", "json"],
     typer.Option("--output", metavar="text|json", help="What to print: for people or for programs."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from truss.answer_text import EventErrors, WholeCharacters, error_body_text, pretty_json
-from truss.errors import AnswerError, StreamError, UsageError
+from truss.errors import AnswerError, ConnectError, StreamError, UsageError
 from truss.excerpt import Mark, excerpt
 
 if TYPE_CHECKING:
@@ -94,24 +94,38 @@ def endpoint(url: str) -> str:
     return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else "/predict", fragment=""))
 
 
-def predict(client: HttpClient, console: Console, url: str, body: bytes, *, seconds: float) -> None:
+def predict(
+    client: HttpClient, console: Console, url: str, body: bytes, *, seconds: float, log_hint: str = ""
+) -> None:
     """Send a request and print the answer.
+
+    Args:
+        client: Sends it.
+        console: Prints it.
+        url: Where to; see `endpoint`.
+        body: JSON.
+        seconds: How long to wait for the answer, and for each piece of it.
+        log_hint: Where the server's log is, for errors that it explains.
 
     Raises:
         AnswerError: The answer is not a success.
         StreamError: The answer is not complete; what came was printed.
         ConnectError: There is none.
     """
-    with client.post(endpoint(url), body, seconds=seconds) as answer:
-        if not 200 <= answer.status < 300:  # noqa: PLR2004 the successes of HTTP
-            raise answer_error(answer)
-        if answer.content_type == "application/json" and console.data_on_terminal:
-            _print_json(answer, console)
-        else:
-            _print_stream(answer, console)
+    try:
+        with client.post(endpoint(url), body, seconds=seconds) as answer:
+            if not 200 <= answer.status < 300:  # noqa: PLR2004 the successes of HTTP
+                raise answer_error(answer, log_hint)
+            if answer.content_type == "application/json" and console.data_on_terminal:
+                _print_json(answer, console)
+            else:
+                _print_stream(answer, console)
+    except (StreamError, ConnectError) as error:
+        error.hint = error.hint or log_hint
+        raise
 
 
-def answer_error(answer: Answer) -> AnswerError:
+def answer_error(answer: Answer, log_hint: str) -> AnswerError:
     """Return what to say of an answer that is no success."""
     body = b""
     try:
@@ -128,7 +142,7 @@ def answer_error(answer: Answer) -> AnswerError:
     elif location is not None:
         hint = f"It points to {location}."
     elif answer.status >= 500:  # noqa: PLR2004 the errors of servers
-        hint = "`truss logs` shows what happened."
+        hint = log_hint
     return AnswerError(
         f"The server answered {answer.status} {answer.reason}".rstrip() + ".",
         details=error_body_text(body),

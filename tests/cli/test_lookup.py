@@ -188,25 +188,51 @@ def test_logs_of_a_server_that_died(machine: Machine) -> None:
     assert run(machine, "logs", "--model", "falcon") == Outcome("")
 
 
-def test_newest_of_several(machine: Machine, package: Path) -> None:
-    """Of several deployments the newest is taken, and that is said."""
+def test_first_of_several(machine: Machine, package: Path) -> None:
+    """Of several deployments production is taken, else the newest, and that is said."""
+    machine.deploy("falcon", "staging", script=Script(log=("from staging",)))
     machine.deploy("falcon", "production", script=Script(log=("from production",)))
     machine.deploy("falcon", "development", script=Script(log=("from development",)))
 
     assert run(machine, "logs", cwd=package) == Outcome(
-        "from development\n",
-        "falcon is deployed 2 times: taking falcon release 1 in development on local.\n",
+        "from production\n",
+        "falcon is deployed 3 times: taking falcon release 1 in production on local.\n",
     )
-    assert run(machine, "logs", "--environment", "production", cwd=package) == Outcome("from production\n")
+    assert run(machine, "logs", "--environment", "staging", cwd=package) == Outcome("from staging\n")
+    assert run(machine, "stop", "--environment", "production", cwd=package).code == 0
+    assert run(machine, "logs", cwd=package).stdout == "from development\n"
+
+
+def test_target_option(machine: Machine, package: Path) -> None:
+    """`--target` chooses between two places of one environment, and is refused where it does not answer."""
+    machine.deploy("falcon", on="docker", script=Script(log=("from docker",)))
+    machine.deploy("falcon", on="local", script=Script(log=("from local",)))
+
+    assert run(machine, "logs", "--target", "docker", cwd=package) == Outcome("from docker\n")
+    assert run(machine, "predict", "-d", "{}", "--target", "docker", cwd=package).stderr.startswith(
+        "error: The server answered 501"
+    )
+    assert run(machine, "stop", "--target", "docker", cwd=package).code == 0
+    assert [one.target for one in (*machine.local.deployments(), *machine.docker.deployments())] == ["local"]
+    assert run(machine, "logs", "--target", "docker", cwd=package) == Outcome(
+        stderr="error: falcon is not deployed on docker.\n\nhint: `truss push --target docker` deploys it.\n",
+        code=7,
+    )
+    only_local = FakeMachine(machine.local)
+    assert run(only_local, "logs", "--target", "docker", cwd=package) == Outcome(
+        stderr="error: No engine for docker answers.\n\nhint: Start docker.\n", code=6
+    )
+    assert run(machine, "stop", "--all", "--target", "local").code == 0
+    assert machine.local.deployments() == []
 
 
 def test_running_before_newest(machine: Machine, package: Path) -> None:
     """A newer deployment that died does not hide an older one that runs."""
-    machine.deploy("falcon", "production", script=Script(log=("alive",)))
-    machine.local.crash(machine.deploy("falcon", "development"))
+    machine.deploy("falcon", "development", script=Script(log=("alive",)))
+    machine.local.crash(machine.deploy("falcon", "production"))
 
     assert run(machine, "logs", cwd=package) == Outcome(
-        "alive\n", "falcon is deployed 2 times: taking falcon release 1 in production on local.\n"
+        "alive\n", "falcon is deployed 2 times: taking falcon release 1 in development on local.\n"
     )
 
 
@@ -217,21 +243,25 @@ def test_predict_finds_the_deployment(machine: Machine, package: Path) -> None:
     outcome = run(machine, "predict", "-d", "{}", cwd=package)
 
     assert outcome.stderr.startswith("error: The server answered 501 Unsupported method ('POST').\n")
+    assert outcome.stderr.endswith(
+        "hint: `truss logs --model falcon --environment production` shows what happened.\n"
+    )
     assert outcome.code == 8
 
 
 def test_predict_where_nothing_runs(machine: Machine, package: Path) -> None:
     """A deployment that died is told apart from none."""
-    machine.local.crash(machine.deploy("falcon"))
+    machine.local.crash(machine.deploy("falcon", "staging"))
+    said = (
+        "error: falcon release 1 in staging on local is deployed but not running.\n"
+        "\n"
+        "hint: `truss logs --model falcon --environment staging` shows why"
+    )
 
     assert run(machine, "predict", "-d", "{}", cwd=package) == Outcome(
-        stderr=(
-            "error: falcon release 1 in production on local is deployed but not running.\n"
-            "\n"
-            "hint: `truss logs --model falcon --environment production` shows why; `truss push` starts it anew.\n"
-        ),
-        code=7,
+        stderr=f"{said}; `truss push --environment staging --target local` starts it anew.\n", code=7
     )
+    assert run(machine, "predict", "-d", "{}", "--model", "falcon") == Outcome(stderr=f"{said}.\n", code=7)
 
 
 def test_not_deployed(package: Path) -> None:
@@ -247,19 +277,25 @@ def test_not_deployed(package: Path) -> None:
         ),
         code=7,
     )
+    assert run(FakeMachine(local), "logs", "--environment", "staging", cwd=package).stderr.endswith(
+        "hint: `truss push --environment staging` deploys it.\n"
+    )
+    assert run(FakeMachine(local), "stop", cwd=package).stderr.endswith(
+        "hint: `truss list` shows what is deployed.\n"
+    )
 
 
-def test_other_models_are_deployed(machine: Machine) -> None:
-    """A name that is wrong is answered with those that are right."""
+def test_other_models_are_deployed(machine: Machine, package: Path) -> None:
+    """A name that is wrong is answered with those that are right; a push here would deploy another model."""
     machine.deploy("falcon")
 
-    assert run(machine, "logs", "--model", "falcom", "--environment", "staging") == Outcome(
+    assert run(machine, "logs", "--model", "falcom", "--environment", "staging", cwd=package) == Outcome(
         stderr=(
             "error: falcom is not deployed in staging.\n"
             "Deployed are:\n"
             "  falcon release 1 in production on local\n"
             "\n"
-            "hint: `truss push` deploys it.\n"
+            "hint: `truss list` shows what is deployed.\n"
         ),
         code=7,
     )
@@ -275,10 +311,10 @@ def test_stop(machine: Machine, package: Path) -> None:
 
     assert outcome == Outcome(
         stderr=(
-            "stop falcon release 1 in development on docker ...\n"
-            "stop falcon release 1 in development on docker done in TIME\n"
             "stop falcon release 1 in production on local ...\n"
             "stop falcon release 1 in production on local done in TIME\n"
+            "stop falcon release 1 in development on docker ...\n"
+            "stop falcon release 1 in development on docker done in TIME\n"
         )
     )
     assert [one.model for one in machine.local.deployments()] == ["owl"]
@@ -306,5 +342,6 @@ def test_stop_all(machine: Machine) -> None:
 def test_stop_all_and_one() -> None:
     """`--all` with a model would not say what is meant."""
     assert run(FakeMachine(), "stop", "--all", "--model", "falcon") == Outcome(
-        stderr="error: --all takes no other options.\n\nhint: Leave it out to stop one model.\n", code=2
+        stderr="error: --all takes no --model and no --environment.\n\nhint: Leave it out to stop one model.\n",
+        code=2,
     )

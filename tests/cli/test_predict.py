@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from truss.targets import Target
 
+LOG_HINT = "hint: The log of the server there shows what happened."
+
 
 def no_target(name: str) -> Target:
     """Be a machine without targets."""
@@ -154,7 +156,7 @@ def test_server_error() -> None:
             '  File "model/model.py", line 3\n'
             "ValueError: no prompt\n"
             "\n"
-            "hint: `truss logs` shows what happened.\n"
+            "hint: The log of the server there shows what happened.\n"
         ),
         code=8,
     )
@@ -217,7 +219,7 @@ def test_error_body_that_breaks() -> None:
     assert outcome == Outcome(
         stderr=(
             "error: The server answered 500 Internal Server Error.\nout of mem [...]\n\n"
-            "hint: `truss logs` shows what happened.\n"
+            "hint: The log of the server there shows what happened.\n"
         ),
         code=8,
     )
@@ -256,10 +258,10 @@ def test_aborted_stream() -> None:
 
     assert outcome.stdout == "The falcon is \ufffd"
     assert outcome.stderr == (
-        "error: The stream broke after 16 bytes.\n"
+        "error: The answer broke off after 16 bytes: the model failed, or its process ended.\n"
         "peer closed connection without sending complete message body (incomplete chunked read)\n"
         "\n"
-        "hint: `truss logs` shows what happened.\n"
+        "hint: The log of the server there shows what happened.\n"
     )
     assert outcome.code == 9
 
@@ -275,7 +277,7 @@ def test_reset_stream() -> None:
     outcome = answer_with(script)
 
     assert outcome.code == 9
-    assert outcome.stderr.startswith("error: The stream broke after ")
+    assert outcome.stderr.startswith("error: The answer broke off after ")
 
 
 def test_short_body() -> None:
@@ -285,10 +287,10 @@ def test_short_body() -> None:
     assert outcome == Outcome(
         stdout="12345",
         stderr=(
-            "error: The stream broke after 5 bytes.\n"
+            "error: The answer broke off after 5 bytes: the model failed, or its process ended.\n"
             "peer closed connection without sending complete message body (received 5 bytes, expected 10)\n"
             "\n"
-            "hint: `truss logs` shows what happened.\n"
+            "hint: The log of the server there shows what happened.\n"
         ),
         code=9,
     )
@@ -347,7 +349,7 @@ def test_error_inside_of_events(frame: bytes, said: str, ends: str) -> None:
 
     assert outcome == Outcome(
         stdout=(first + frame).decode().replace("\r\n", "\n"),
-        stderr=f"error: The stream ended with an error after {len(first + frame)} bytes.\n{said}\n",
+        stderr=f"error: The stream ended with an error after {len(first + frame)} bytes.\n{said}\n\n{LOG_HINT}\n",
         code=9,
     )
 
@@ -385,7 +387,7 @@ def test_connection_lost_before_the_answer() -> None:
         stderr=(
             "error: The connection to URL/predict was lost before the answer.\n"
             "Server disconnected without sending a response.\n\n"
-            "hint: `truss logs` shows what happened.\n"
+            "hint: The log of the server there shows what happened.\n"
         ),
         code=10,
     )
@@ -578,7 +580,9 @@ def test_broken_stream_on_a_terminal() -> None:
 
     shown, code = on_terminal(script)
 
-    assert shown.startswith("The falcon\nerror: The stream broke after 10 bytes.\n")
+    assert shown.startswith(
+        "The falcon\nerror: The answer broke off after 10 bytes: the model failed, or its process ended.\n"
+    )
     assert code == 9
 
 
@@ -591,7 +595,9 @@ def test_broken_json_on_a_terminal() -> None:
 
     shown, code = on_terminal(script)
 
-    assert shown.startswith('{"output": "The\nerror: The stream broke after 15 bytes.\n')
+    assert shown.startswith(
+        '{"output": "The\nerror: The answer broke off after 15 bytes: the model failed, or its process ended.\n'
+    )
     assert code == 9
 
 

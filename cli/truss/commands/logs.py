@@ -9,7 +9,7 @@ import typer
 from truss import options
 from truss.deps import Deps
 from truss.log_lines import format_record, parse_log_line
-from truss.lookup import find_deployment
+from truss.lookup import Wanted, find_deployment
 from truss.wording import clean
 
 
@@ -21,6 +21,7 @@ def command(
     ] = False,
     model: options.Model = None,
     environment: options.Environment = None,
+    target: options.Target = None,
     output: options.Output = "text",
 ) -> None:
     """Show what a deployed model prints and logs.
@@ -29,9 +30,8 @@ def command(
     """
     deps = Deps.of(ctx)
     console = deps.console()
-    found = find_deployment(
-        deps.target, options.model_name(model, deps.cwd), environment, note=console.print_note
-    )
+    wanted = Wanted(options.model_name(model, deps.cwd), environment, target)
+    found = find_deployment(deps.target, wanted, folder=deps.cwd, note=console.print_note)
     for line in deps.target(found.target).logs(found, follow=follow):
         console.print_data(f"{line}\n" if output == "json" else f"{format_line(line)}\n")
 

@@ -9,7 +9,7 @@ import typer
 
 from truss import options
 from truss.deps import Deps
-from truss.lookup import find_running
+from truss.lookup import Wanted, command_for, find_running
 from truss.predict import DEFAULT_SECONDS, predict, read_request
 
 
@@ -23,6 +23,7 @@ def command(
     ] = None,
     model: options.Model = None,
     environment: options.Environment = None,
+    target: options.Target = None,
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Call this instead; /predict, or the path that it has."),
@@ -40,7 +41,9 @@ def command(
     console = deps.console()
     wait = options.seconds(timeout)
     body = read_request(data, file, cwd=deps.cwd, stdin=sys.stdin.buffer)
+    hint = "The log of the server there shows what happened."
     if url is None:
-        name = options.model_name(model, deps.cwd)
-        url = find_running(deps.target, name, environment, note=console.print_note).url
-    predict(deps.client(), console, url, body, seconds=wait)
+        wanted = Wanted(options.model_name(model, deps.cwd), environment, target)
+        found = find_running(deps.target, wanted, folder=deps.cwd, note=console.print_note)
+        url, hint = found.url, f"`{command_for('logs', found)}` shows what happened."
+    predict(deps.client(), console, url, body, seconds=wait, log_hint=hint)

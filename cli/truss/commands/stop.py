@@ -9,7 +9,7 @@ import typer
 from truss import options
 from truss.deps import Deps
 from truss.errors import UsageError
-from truss.lookup import all_deployments, describe, find_all
+from truss.lookup import Wanted, all_deployments, describe, find_all
 
 
 def command(
@@ -17,6 +17,7 @@ def command(
     *,
     model: options.Model = None,
     environment: options.Environment = None,
+    target: options.Target = None,
     everything: Annotated[bool, typer.Option("--all", help="Stop everything that is deployed.")] = False,
 ) -> None:
     """Stop a deployed model.
@@ -26,11 +27,13 @@ def command(
     deps = Deps.of(ctx)
     console = deps.console()
     if everything and (model or environment):
-        raise UsageError("--all takes no other options.", hint="Leave it out to stop one model.")
+        raise UsageError(
+            "--all takes no --model and no --environment.", hint="Leave it out to stop one model."
+        )
     if everything:
-        found, _ = all_deployments(deps.target)
+        found, _ = all_deployments(deps.target, target)
     else:
-        found = find_all(deps.target, options.model_name(model, deps.cwd), environment)
+        found = find_all(deps.target, Wanted(options.model_name(model, deps.cwd), environment, target))
     with console.progress() as progress:
         for deployment in found:
             with progress.step(f"stop {describe(deployment)}"):
