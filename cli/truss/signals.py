@@ -16,9 +16,10 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 
 
 def end_by_exception() -> None:
-    """Make every signal that ends the process do so by raising `SystemExit`."""
+    """Make every signal that ends the process do so by raising `SystemExit`; an ignored one (nohup) stays so."""
     for number in ENDING:
-        signal.signal(number, _end)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -306,6 +306,24 @@ def test_termination_runs_cleanup() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("cleaned up\n", "", 128 + signal.SIGTERM)
 
 
+def test_nohup() -> None:
+    """A SIGHUP that whoever started the command wants ignored does not end it."""
+    code = (
+        "import os, signal, truss.main as m, truss.commands.list as l\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "def command():\n"
+        "    os.kill(os.getpid(), signal.SIGHUP); print('still here')\n"
+        "l.command = command\n"
+        "import sys; sys.argv = ['truss', 'list']; m.run()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("still here\n", "", 0)
+
+
 def test_current_folder_is_gone(tmp_path: os.PathLike[str]) -> None:
     """A folder that was removed under the shell is named as the reason."""
     done = subprocess.run(
