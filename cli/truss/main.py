@@ -19,7 +19,7 @@ from truss.deps import Deps, open_target
 from truss.errors import TrussError, UsageError
 from truss.lazy import SETTINGS, load_command, spare_conversion
 from truss.signals import end_by_exception
-from truss.wording import as_error
+from truss.wording import as_error, plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,7 @@ def _as_usage_error(exc: Exception) -> TrussError:
     message: str = getattr(exc, "format_message")()  # noqa: B009 the type is private
     ctx = getattr(exc, "ctx", None)
     path = ctx.command_path if isinstance(exc, _ClickUsageError) and ctx else "truss"
-    return UsageError(message, hint=f"`{path} --help` shows what there is.")
+    return UsageError(plain_words(message), hint=f"`{path} --help` shows what there is.")
 
 
 app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, context_settings=SETTINGS)

@@ -17,6 +17,13 @@ BUG_LINES = 6
 
 DEBUG_VARIABLE = "TRUSS_DEBUG"
 
+OPTION_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "it is no whole number.",
+    "Input should be a valid number, unable to parse string as a number": "it is no number.",
+}
+"""What pydantic says of an option's value, and how people say it."""
+
 CONTROL = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
@@ -26,6 +33,13 @@ CONTROL = re.compile(
 def clean(line: str) -> str:
     """Return what a line leaves on a terminal: what follows its last carriage return, no control codes."""
     return CONTROL.sub("", line.rstrip("\r\n").rpartition("\r")[2]).expandtabs(4)
+
+
+def plain_words(message: str) -> str:
+    """Return what is said of a wrong option without the words of the library that found it."""
+    for theirs, ours in OPTION_WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def format_seconds(seconds: float) -> str:

@@ -435,11 +435,21 @@ def test_options_that_make_no_sense(args: tuple[str, ...], error: str, package: 
     assert push(package, *args, machine=FakeMachine()) == Outcome(stderr=f"error: {error}\n", code=2)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--target", "moon"), ("--output", "xml"), ("--port", "x")])
-def test_options_of_a_wrong_kind(option: str, value: str, package: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--target", "moon", "'moon' is not one of 'local', 'docker'."),
+        ("--output", "xml", "'xml' is not one of 'text', 'json'."),
+        ("--port", "x", "it is no whole number."),
+        ("--port", "8080.5", "it is no whole number."),
+        ("--timeout", "x", "it is no number."),
+    ],
+)
+def test_options_of_a_wrong_kind(option: str, value: str, problem: str, package: Path) -> None:
     """Choices and numbers are checked by the command line."""
     outcome = push(package, option, value, machine=FakeMachine())
 
-    assert outcome.stderr.startswith(f"error: Invalid value for '{option}'")
-    assert outcome.stderr.endswith("hint: `truss push --help` shows what there is.\n")
+    assert outcome.stderr == (
+        f"error: Invalid value for '{option}': {problem}\n\nhint: `truss push --help` shows what there is.\n"
+    )
     assert outcome.code == 2
