@@ -26,6 +26,9 @@ LIVE_LINES = 5
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
+MOST_STREAMED = 1000
+"""Lines that are remembered, so that an error does not say them again."""
+
 LIVE_HERTZ = 10
 """How often a terminal is redrawn; a spinner looks alive from eight on."""
 
@@ -109,10 +112,12 @@ class PlainProgress:
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
+        self._streamed: deque[str] = deque(maxlen=MOST_STREAMED)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Enter a named step."""
+        self._streamed.clear()
         self._write(f"{name} ...")
         begin = self._clock()
         end = "interrupted after"
@@ -120,8 +125,11 @@ class PlainProgress:
             with named(name):
                 yield
             end = "done in"
-        except Exception:
+        except Exception as error:
             end = "failed after"
+            if isinstance(error, TrussError):
+                shown = {clean(line).strip() for line in error.details.splitlines()} - {""}
+                error.streamed = error.streamed or (bool(shown) and shown <= set(self._streamed))
             raise
         finally:
             self._write(f"{name} {end} {format_seconds(self._clock() - begin)}")
@@ -130,6 +138,7 @@ class PlainProgress:
         """Write a line of what happens in the current step."""
         if text := clean(line).rstrip():
             self._write(f"  {text}")
+            self._streamed.append(text.strip())
 
     def note(self, line: str) -> None:
         """Write a line to keep."""

@@ -30,6 +30,7 @@ class TrussError(Exception):
     Attributes:
         exit_code: What the process ends with.
         step: The step of a workflow that failed, set by the progress display.
+        streamed: Whether that display has written the details already, where they stay.
     """
 
     exit_code = 1
@@ -40,6 +41,7 @@ class TrussError(Exception):
         self.details = details
         self.hint = hint
         self.step = ""
+        self.streamed = False
 
 
 class UsageError(TrussError):

@@ -52,9 +52,10 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_error(error: TrussError) -> str:
-    """Return the text of an error: the message, what shows it, what to do next."""
+    """Return the text of an error: the message, what shows it (once), what to do next."""
     where = f"{error.step} failed: " if error.step else ""
-    lines = f"error: {where}{error.message}\n{error.details}".rstrip().splitlines()
+    details = "" if error.streamed else error.details
+    lines = f"error: {where}{error.message}\n{details}".rstrip().splitlines()
     if error.hint:
         lines += ["", *f"hint: {error.hint}".splitlines()]
     return "".join(f"{clean(line)}\n" for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ import pytest
 from tests.harness import Outcome
 from truss.console import Console, PlainProgress
 from truss.errors import BuildError, TrussError
-from truss.wording import clean
+from truss.wording import clean, format_error, format_error_json
 
 SECONDS = 30
 
@@ -60,6 +61,31 @@ def test_failing_step_names_itself() -> None:
 
     assert caught.value.step == "build"
     assert lines == ["push ...", "build ...", "build failed after 0.2 s", "push failed after 0.8 s"]
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ("Collecting numpyy\nERROR: no such package", ""),
+        ("ERROR: no such package\nbut numpy", "ERROR: no such package\nbut numpy\n"),
+        ("", ""),
+    ],
+)
+def test_details_are_said_once(details: str, said: str) -> None:
+    """What has just been written line by line is not in the error again, except as JSON."""
+    progress = PlainProgress(lambda _line: None)
+
+    def build() -> None:
+        with progress.step("build"):
+            progress.detail("Collecting numpyy")
+            progress.detail("  ERROR: no such package")
+            raise BuildError("pip failed", details=details)
+
+    with pytest.raises(BuildError) as caught:
+        build()
+
+    assert format_error(caught.value) == f"error: build failed: pip failed\n{said}"
+    assert json.loads(format_error_json(caught.value))["error"]["details"] == details
 
 
 def console(encoding: str) -> tuple[Console, io.BytesIO, io.BytesIO]:
