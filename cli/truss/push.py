@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from truss.config import load_config
+from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
-from truss.log_lines import LogRecord, format_record, parse_log_line
+from truss.log_lines import LOUD, LogRecord, parse_log_line
 from truss.plan import plan_release
 from truss.signals import signals_held
 
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from truss.progress import Progress
     from truss.release import Deployment, ReleasePlan
     from truss.targets import Target
+
+MISSING_MODULE = re.compile(
+    r"^(?:ModuleNotFoundError: No module named '([\w]+)|ImportError: cannot import name \S+ from '(\w+))",
+    re.MULTILINE,
+)
+"""The end of a traceback that tells of a module which is not there."""
 
 DEFAULT_SECONDS = 600.0
 """How long a model may take to become ready."""
@@ -58,6 +66,26 @@ class Wish:
     environment: str
     port: int | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How to wait for a model, and what to say if that is in vain.
+
+    Attributes:
+        seconds: The longest.
+        model_file: Of the package.
+        runs_on: Whether a deployment is there that goes on instead.
+    """
+
+    seconds: float
+    model_file: str
+    runs_on: bool
+
+    @property
+    def consolation(self) -> str:
+        """What to add to a hint."""
+        return " What ran before runs on." if self.runs_on else ""
 
 
 @dataclass(frozen=True)
@@ -100,11 +128,13 @@ def push(
     chosen = choose_target(target, wish.target, progress)
     with progress.step("build"):
         release = chosen.build(plan, progress)
+    runs_on = _replaces(chosen, plan.manifest.model, wish.environment)
     with discarded_on_failure(chosen, progress) as started:
         with progress.step("start"):
             started.append(chosen.start(release, wish.environment, port=wish.port))
         with progress.step("wait until ready"):
-            wait_until_ready(chosen, started[0], wish.seconds, client=client, clock=clock, progress=progress)
+            wait = Wait(wish.seconds, str(plan.config.model_file), runs_on=runs_on)
+            wait_until_ready(chosen, started[0], wait, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
     return Pushed(plan, started[0])
@@ -176,7 +206,7 @@ def _discard(target: Target, candidate: Deployment, progress: Progress) -> None:
 def wait_until_ready(
     target: Target,
     candidate: Deployment,
-    seconds: float,
+    wait: Wait,
     *,
     client: HttpClient,
     clock: Clock,
@@ -194,14 +224,10 @@ def wait_until_ready(
         code = target.exit_code(candidate)
         if code is not None:
             tail.finish(progress)
-            raise ended_error(code, tail.records)
+            raise ended_error(code, tail.records, wait)
         waited = clock.monotonic() - begin
-        if waited > seconds:
-            raise StartError(
-                f"The model was not ready after {seconds:g} s.",
-                details=format_records(tail.records),
-                hint="--timeout SECONDS waits longer.",
-            )
+        if waited > wait.seconds:
+            raise late_error(tail.records, wait)
         clock.sleep(min(max(POLL_SECONDS, waited / 20), LONGEST_POLL_SECONDS))
     tail.show(progress)
 
@@ -243,7 +269,16 @@ class LogTail:
                 self._pending.append(parse_log_line(line))
 
 
-def ended_error(code: int, records: Iterable[LogRecord]) -> StartError:
+def late_error(records: Iterable[LogRecord], wait: Wait) -> StartError:
+    """Return what to say of a model that was not ready in time."""
+    message = f"The model was not ready after {wait.seconds:g} s."
+    if not any(record.level in LOUD for record in records):
+        message += f" `load()` of {wait.model_file}, or what the file does when imported, is still running."
+    hint = f"--timeout SECONDS waits longer.{wait.consolation}"
+    return StartError(message, details=format_records(records), hint=hint)
+
+
+def ended_error(code: int, records: Iterable[LogRecord], wait: Wait) -> StartError:
     """Return what to say of a server that ended before its model was ready."""
     told = [record for record in records if record.level == "ERROR" and record.source != "model"]
     traced = [record for record in told if record.trace]
@@ -253,9 +288,24 @@ def ended_error(code: int, records: Iterable[LogRecord]) -> StartError:
         words = (traced or told)[-1].message.partition("\n")[0]
         message = words[:1].upper() + words[1:]
         details = traced[-1].trace if traced else format_records(records)
-    return StartError(message, details=details, hint="Correct it and push again; what ran before runs on.")
+    missing = MISSING_MODULE.search(details)
+    hint = "Correct it and push again."
+    if missing:
+        hint = (
+            f"If `{missing[1] or missing[2]}` is a package from PyPI, add it to `requirements` in {CONFIG}; "
+            "code of yours belongs in packages/."
+        )
+    return StartError(message, details=details, hint=f"{hint}{wait.consolation}")
 
 
 def format_records(records: Iterable[LogRecord]) -> str:
-    """Return the end of a log."""
-    return "\n".join(map(format_record, records))
+    """Return the end of a log: what was shown while it was written, or all of it if that is nothing."""
+    kept = list(records)
+    shown = [record for record in kept if record.matters]
+    return "\n".join(f"{record.message}\n{record.trace}".rstrip() for record in shown or kept)
+
+
+def _replaces(target: Target, model: str, environment: str) -> bool:
+    """Return whether a deployment runs that a push would replace."""
+    place = (model, environment)
+    return any(one.running and (one.model, one.environment) == place for one in target.deployments())

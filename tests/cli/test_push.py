@@ -193,7 +193,7 @@ def test_load_fails(package: Path, local: FakeTarget) -> None:
             "error: wait until ready failed: The model could not be loaded: ValueError: no weights\n"
             f"{trace}"
             "\n"
-            "hint: Correct it and push again; what ran before runs on.\n"
+            "hint: Correct it and push again.\n"
         ),
         code=5,
     )
@@ -207,8 +207,50 @@ def test_failed_push_leaves_what_ran(package: Path, local: FakeTarget) -> None:
     before = local.deployments()
     local.script = Script(code=3)
 
-    assert push(package, "--target", "local", machine=machine).code == 5
+    failed = push(package, "--target", "local", machine=machine)
+
+    assert failed.stderr.endswith("\n\nhint: Correct it and push again. What ran before runs on.\n")
+    assert failed.code == 5
     assert local.deployments() == before
+    elsewhere = push(package, "--target", "local", "--environment", "staging", machine=machine)
+    assert elsewhere.stderr.endswith("\n\nhint: Correct it and push again.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ("ModuleNotFoundError: No module named 'numpyy'", "numpyy"),
+        ("ModuleNotFoundError: No module named 'numpyy.linalg'", "numpyy"),
+        ("ImportError: cannot import name 'array' from 'numpyy.core' (/somewhere)", "numpyy"),
+    ],
+)
+def test_import_fails(error: str, name: str, package: Path, local: FakeTarget) -> None:
+    """Where a module is missing, the hint says where it may come from."""
+    trace = f'Traceback (most recent call last):\n  File "model/model.py", line 1, in <module>\n{error}\n'
+    told = log_line(f"the model could not be loaded: {error}", "ERROR", "worker", exc_info=trace)
+    local.script = Script(log=(told,), code=3)
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert outcome.stderr.endswith(
+        f"{trace}\n"
+        f"hint: If `{name}` is a package from PyPI, add it to `requirements` in config.yaml; "
+        "code of yours belongs in packages/.\n"
+    )
+
+
+def test_not_ready_after_an_error(package: Path, local: FakeTarget) -> None:
+    """Where the log tells of trouble, that is shown instead of a guess."""
+    trouble = log_line("load() failed; trying again", "WARNING", "worker")
+    local.script = Script(log=(trouble,), loads_forever=True)
+
+    outcome = push(
+        package, "--target", "local", "--timeout", "20", "--output", "json", machine=FakeMachine(local)
+    )
+
+    error = json.loads(outcome.stdout)["error"]
+    assert error["message"] == "The model was not ready after 20 s."
+    assert error["details"] == "load() failed; trying again"
 
 
 def test_error_as_json(package: Path, local: FakeTarget) -> None:
@@ -222,7 +264,7 @@ def test_error_as_json(package: Path, local: FakeTarget) -> None:
             "message": "The server ended with exit code 4.",
             "step": "wait until ready",
             "details": "Killed",
-            "hint": "Correct it and push again; what ran before runs on.",
+            "hint": "Correct it and push again.",
             "exit_code": 5,
         }
     }
@@ -231,7 +273,7 @@ def test_error_as_json(package: Path, local: FakeTarget) -> None:
 
 
 def test_worker_dies_without_a_traceback(package: Path, local: FakeTarget) -> None:
-    """A crash without an exception is told in the server's words, with the end of the log."""
+    """A crash without an exception is told in the server's words; the end of the log was just shown."""
     local.script = Script(
         log=(
             log_line("loading"),
@@ -244,10 +286,8 @@ def test_worker_dies_without_a_traceback(package: Path, local: FakeTarget) -> No
 
     assert outcome.stderr.endswith(
         "error: wait until ready failed: Giving up: the model's process was ended by SIGSEGV\n"
-        "loading\n"
-        "03:04:05 ERROR giving up: the model's process was ended by SIGSEGV\n"
         "\n"
-        "hint: Correct it and push again; what ran before runs on.\n"
+        "hint: Correct it and push again.\n"
     )
 
 
@@ -261,8 +301,8 @@ def test_not_ready_in_time(package: Path, local: FakeTarget) -> None:
         stderr=(
             f"{UNTIL_STARTED}  still loading\n"
             "wait until ready failed after TIME\n"
-            "error: wait until ready failed: The model was not ready after 20 s.\n"
-            "still loading\n"
+            "error: wait until ready failed: The model was not ready after 20 s. "
+            "`load()` of model/model.py, or what the file does when imported, is still running.\n"
             "\n"
             "hint: --timeout SECONDS waits longer.\n"
         ),
