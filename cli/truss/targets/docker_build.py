@@ -35,6 +35,9 @@ SHOWN_LINES = 30
 KILLED = 137
 """Exit code of a process that was ended by SIGKILL, most often for want of memory."""
 
+STALE = "1h"
+"""Age of what a push left behind that was killed; a build that still runs holds on to its images."""
+
 BUILD_LABEL = "truss.build"
 BUILD_ARG = "TRUSS_BUILD"
 
@@ -124,7 +127,7 @@ class ImageBuilder:
     def _clean(self, build_id: str) -> None:
         """Remove what a build leaves: its stages with the user's settings, and all of it where it was interrupted.
 
-        The engine ends an interrupted build a moment after its client went away.
+        The engine ends an interrupted build a moment after its client went away. What a killed one left goes, too.
         """
         label = f"{BUILD_LABEL}={build_id}"
         deadline = time.monotonic() + CLEAN_LIMIT_SECONDS
@@ -136,7 +139,8 @@ class ImageBuilder:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(POLL_SECONDS)
-            self._client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
+            for filters in ({"label": label}, {"label": BUILD_LABEL, "until": STALE}):
+                self._client.prune_images({"dangling": True, **filters})  # type: ignore[no-untyped-call]
 
 
 def _follow(
