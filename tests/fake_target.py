@@ -154,6 +154,7 @@ class FakeTarget:
 
     def stop(self, deployment: Deployment) -> None:
         """End a deployment."""
+        self._servers[deployment.id].script.on("stop")
         self._listed = [one for one in self._listed if one.id != deployment.id]
         self._servers.pop(deployment.id).end()
 

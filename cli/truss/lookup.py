@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.config_values import CONFIG
@@ -10,14 +11,16 @@ from truss.deps import TARGETS
 from truss.errors import EngineError, NotDeployedError, PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from truss.release import Deployment
     from truss.targets import Target
 
 PRODUCTION = "production"
 """Where a push goes, and what is meant, if nothing else is said."""
+
+ENGINE_SOCKET = Path("/var/run/docker.sock")
+"""There if an engine is installed, running or not."""
 
 LIST_HINT = "`truss list` shows what is deployed."
 
@@ -84,6 +87,16 @@ def all_deployments(
     return sorted(found, key=lambda deployment: deployment.started, reverse=True), silent
 
 
+def in_use(name: str, environ: Mapping[str, str]) -> bool:
+    """Return whether a target that does not answer may hold deployments: there is an engine, or should be one."""
+    return name != "docker" or bool(environ.get("DOCKER_HOST")) or ENGINE_SOCKET.exists()
+
+
+def silence(name: str, error: EngineError) -> str:
+    """Return what to say of a target that does not answer."""
+    return f"The target {name} does not answer: {error.message}"
+
+
 def find_all(
     target: Callable[[str], Target], wanted: Wanted, *, folder: Path | None = None
 ) -> list[Deployment]:
@@ -101,7 +114,7 @@ def find_all(
     listed, silent = all_deployments(target, wanted.target)
     found = [one for one in listed if wanted.matches(one)]
     if not found:
-        details = [f"The target {name} does not answer: {error.message}" for name, error in silent.items()]
+        details = [silence(name, error) for name, error in silent.items()]
         details += ["Deployed are:", *(f"  {describe(one)}" for one in listed)] if listed else []
         where = f" in {wanted.environment}" if wanted.environment else ""
         where += f" on {wanted.target}" if wanted.target else ""

@@ -17,6 +17,7 @@ from tests.plans import make_plan
 from truss.commands.list import format_table
 from truss.console import PlainProgress
 from truss.deps import Deps
+from truss.errors import EngineError
 from truss.scaffold import plan_scaffold, write_scaffold
 
 if TYPE_CHECKING:
@@ -122,8 +123,72 @@ def test_list_without_an_engine() -> None:
     local = FakeTarget("local")
 
     assert run(FakeMachine(local), "list") == Outcome(
-        stderr="Nothing is deployed.\nThe target docker does not answer: No engine for docker answers.\n"
+        stderr="The target docker does not answer: No engine for docker answers.\nNothing is deployed.\n"
     )
+
+
+@pytest.fixture
+def broken_engine(machine: Machine) -> Deps:
+    """Give a machine whose engine should be there and does not answer."""
+    return Deps(target=FakeMachine(machine.local).target, environ={"DOCKER_HOST": "unix:///nonexistent.sock"})
+
+
+SILENT = "The target docker does not answer: No engine for docker answers."
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_list_where_the_engine_fails(output: str, machine: Machine, broken_engine: Deps) -> None:
+    """An engine that should be there may run more than what is listed: that is said."""
+    machine.deploy("falcon")
+
+    outcome = run_truss("list", "--output", output, deps=broken_engine)
+
+    assert "falcon" in outcome.stdout
+    assert (outcome.stderr, outcome.code) == (f"{SILENT}\n", 0)
+
+
+def test_stop_all_where_the_engine_fails(machine: Machine, broken_engine: Deps) -> None:
+    """`stop --all` stops what it can, but is no success while there may be more."""
+    machine.deploy("falcon")
+
+    outcome = run_truss("stop", "--all", deps=broken_engine)
+
+    assert outcome.stderr.endswith(f"error: {SILENT} What it runs was not stopped.\n\nhint: Start docker.\n")
+    assert outcome.code == 6
+    assert machine.local.deployments() == []
+
+
+def test_without_any_engine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no engine is installed, nothing is said of it."""
+    monkeypatch.setattr("truss.lookup.ENGINE_SOCKET", Path("/nonexistent.sock"))
+    machine.deploy("falcon")
+    deps = Deps(target=FakeMachine(machine.local).target, environ={})
+
+    assert run_truss("list", deps=deps).stderr == ""
+    assert run_truss("stop", "--all", deps=deps).code == 0
+    assert run_truss("stop", "--all", deps=deps) == Outcome(stderr="Nothing is deployed.\n")
+
+
+def test_stop_goes_on(machine: Machine) -> None:
+    """A deployment that cannot be stopped does not keep the others; each failure is told."""
+
+    def fail(begun: str) -> None:
+        if begun == "stop":
+            raise EngineError("The engine went away.")
+
+    machine.deploy("falcon", script=Script(on=fail))
+    machine.deploy("owl")
+    machine.deploy("hawk", script=Script(on=fail))
+
+    outcome = run(machine, "stop", "--all")
+
+    assert [one.model for one in machine.local.deployments()] == ["hawk", "falcon"]
+    for model in ("hawk", "falcon"):
+        assert (
+            f"error: stop {model} release 1 in production on local failed: The engine went away.\n"
+            in outcome.stderr
+        )
+    assert outcome.code == 6
 
 
 def test_list_on_a_terminal() -> None:
@@ -138,7 +203,8 @@ def test_list_on_a_terminal() -> None:
     child.expect(pexpect.EOF)
     child.close()
 
-    assert str(child.before).startswith("Nothing is deployed.\r\nThe target docker does not answer: ")
+    assert str(child.before).startswith("The target docker does not answer: ")
+    assert str(child.before).endswith("\r\nNothing is deployed.\r\n")
     assert child.exitstatus == 0
 
 

@@ -9,7 +9,7 @@ import typer  # noqa: TC002 Typer reads annotations
 
 from truss import options  # noqa: TC001 as above
 from truss.deps import Deps
-from truss.lookup import all_deployments
+from truss.lookup import all_deployments, in_use, silence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,9 @@ def command(
     deps = Deps.of(ctx)
     console = deps.console()
     listed, silent = all_deployments(deps.target)
+    for name, error in silent.items():
+        if in_use(name, deps.environ) or not (listed or output == "json"):
+            console.print_note(silence(name, error))
     if output == "json":
         console.print_data(format_json(listed))
     elif listed and console.data_on_terminal:
@@ -39,8 +42,6 @@ def command(
         console.print_data(format_lines(listed))
     else:
         console.print_note("Nothing is deployed.")
-        for name, error in silent.items():
-            console.print_note(f"The target {name} does not answer: {error.message}")
 
 
 def format_json(listed: Sequence[Deployment]) -> str:
