@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from truss.config_values import CONFIG
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss.model_class import check_class, plain_functions, takes_no_inputs
 from truss.package import IGNORE_FILE
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
     """Refuse a package whose model cannot be there.
 
     Raises:
-        PackageError: The model's file is missing, is no Python, or binds no class of the configured name.
+        PackageError: The model's file is missing, is no Python, or binds no class of the configured name,
+            or that class cannot be served.
     """
     path = config.model_file
     source = next((file.source for file in files if file.path == path), None)
@@ -50,6 +52,38 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
     bound = {name for statement in _statements(tree.body) for name in _names(statement)}
     if not bound & {config.model_class_name, ANY}:
         raise _no_class(path, text, tree, config)
+    node = _only_class(tree, config.model_class_name)
+    if node is not None:
+        check_class(path, text, node)
+
+
+def remarks(config: TrussConfig, files: Iterable[PackageFile]) -> list[str]:
+    """Return what is legal in a model that was checked, but may surprise its author."""
+    path = config.model_file
+    source = next(file.source for file in files if file.path == path)
+    try:
+        node = _only_class(_parse(_decode(source, path)), config.model_class_name)
+    except SyntaxError:
+        return []  # of a later Python
+    predict = plain_functions(node).get("predict") if node else None
+    if predict is None or not takes_no_inputs(predict):
+        return []
+    return [f"{path}:{predict.lineno}: `predict` takes no inputs: what requests hold is ignored."]
+
+
+def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
+    """Return the class of a name if it is what the module binds to the name, and nothing is added to it later."""
+    found = [one for one in _statements(tree.body) if {name, ANY} & set(_names(one))]
+    changed = any(
+        isinstance(one, ast.Attribute)
+        and isinstance(one.ctx, ast.Store)
+        and isinstance(one.value, ast.Name)
+        and one.value.id == name
+        for one in ast.walk(tree)
+    )
+    if len(found) != 1 or changed:
+        return None
+    return found[0] if isinstance(found[0], ast.ClassDef) else None
 
 
 def imported_modules(files: Iterable[PackageFile]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from truss.config import load_config
 from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
 from truss.log_lines import LOUD, LogRecord, parse_log_line
+from truss.model_source import remarks
 from truss.plan import plan_release
 from truss.signals import signals_held
 
@@ -125,6 +126,8 @@ def push(
         load_config(package)
     with progress.step("plan"):
         plan = plan_release(package)
+        for line in remarks(plan.config, plan.files):
+            progress.note(line)
     chosen = choose_target(target, wish.target, progress)
     with progress.step("build"):
         release = chosen.build(plan, progress)

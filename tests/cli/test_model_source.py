@@ -50,8 +50,8 @@ def refused(package: Path) -> PackageError:
         "class Base: ...\nModel = type('Model', (Base,), {})\n",
         "Model: type = make()\n",
         "try:\n    import torch\n    class Model: ...\nexcept ImportError:\n    Model = None\n",
-        "try:\n    ...\nexcept ImportError:\n    class Model: ...\n",
-        "if True:\n    pass\nelse:\n    with open('x'):\n        class Model: ...\n",
+        "try:\n    ...\nexcept ImportError:\n    class Model: predict = f\n",
+        "if True:\n    pass\nelse:\n    with open('x'):\n        class Model: predict = f\n",
         "# -*- coding: latin-1 -*-\n# caf\xe9\n" + MODEL,
         'PATTERN = "\\d"\n' + MODEL,
     ],
@@ -90,7 +90,7 @@ def test_misspelt_class(package: Path) -> None:
 
 def test_only_class(package: Path) -> None:
     """The only class is meant, whatever its name."""
-    (package / "model/model.py").write_text("class Falcon: ...\n")
+    (package / "model/model.py").write_text("class Falcon:\n    def predict(self, x): ...\n")
 
     assert (
         refused(package).hint == "Rename it to `Model`, or write `model_class_name: Falcon` into config.yaml."
@@ -107,7 +107,7 @@ def test_several_other_classes(package: Path) -> None:
 def test_configured_class(package: Path) -> None:
     """The class goes by the name of the configuration."""
     (package / "config.yaml").write_text("model_class_name: Falcon\nmodel_class_filename: main.py\n")
-    (package / "model/main.py").write_text("class Falcon: ...\n")
+    (package / "model/main.py").write_text("class Falcon:\n    def predict(self, x): ...\n")
 
     check(package)
 
@@ -181,6 +181,28 @@ def test_ignored_file(package: Path) -> None:
 
     assert error.message == "model/model.py is ignored, but holds the model."
     assert error.hint == "Take the pattern that names it out of .trussignore, or add `!/model/model.py`."
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Model: ...\nModel.predict = make()\n",
+        "class Model: ...\nModel = wrap(Model)\n",
+        "class Model: ...\nfrom falcon import *\n",
+    ],
+)
+def test_class_that_changes_later(package: Path, source: str) -> None:
+    """A class that is not final where it is written is not judged there."""
+    (package / "model/model.py").write_text(source)
+
+    check(package)
+
+
+def test_class_that_cannot_be_served(package: Path) -> None:
+    """A class without a method to call is refused where it is written."""
+    (package / "model/model.py").write_text("class Model:\n    def predct(self, x): ...\n")
+
+    assert refused(package).details.startswith("model/model.py:2:5: did you mean `predict`?\n")
 
 
 def test_imports(package: Path) -> None:

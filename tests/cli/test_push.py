@@ -319,6 +319,16 @@ def test_port_is_taken(package: Path, local: FakeTarget) -> None:
     assert outcome.code == 6
 
 
+def test_predict_without_inputs(package: Path, local: FakeTarget) -> None:
+    """A predict that takes nothing is legal, and worth a line."""
+    (package / "model/model.py").write_text("class Model:\n    def predict(self):\n        return 1\n")
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert "model/model.py:2: `predict` takes no inputs: what requests hold is ignored.\n" in outcome.stderr
+    assert outcome.code == 0
+
+
 def test_wrong_config(package: Path, local: FakeTarget) -> None:
     """A configuration that is wrong is the first thing to be noticed."""
     (package / "config.yaml").write_text("model_nam: falcon\n")
