@@ -176,6 +176,8 @@ def test_a_requirement_that_does_not_resolve(
     assert engine.leftovers() == before
 
 
+# An HTTP call that Ctrl-C ends leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_while_requirements_are_installed(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:

@@ -285,6 +285,8 @@ def test_a_reader_of_the_log_may_leave(target: DockerTarget, release: Release) -
     assert first == next(iter(target.logs(candidate, follow=False)))
 
 
+# An HTTP call that Ctrl-C ends leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_while_the_one_before_makes_room(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, port: int, tmp_path: Path
 ) -> None:
@@ -313,6 +315,8 @@ def interrupted_after(seconds: float) -> Iterator[None]:
         timer.join()
 
 
+# An HTTP call that Ctrl-C ends leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_while_the_one_before_drains(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:

@@ -93,8 +93,8 @@ class Model:
 @pytest.fixture(scope="module")
 def edge(module_servers: Servers) -> Edge:
     """Serve MODEL: two at a time, three may wait, bodies of up to a million bytes."""
-    options = ["--queue", "3", "--body-limit", "1000000"]
-    return module_servers.start(MODEL, runtime={"predict_concurrency": 2}, options=options)
+    runtime = {"predict_concurrency": 2, "max_queue": 3, "max_body_bytes": 1_000_000}
+    return module_servers.start(MODEL, runtime=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_concurrency_and_queue(edge: Edge) -> None:
                 edge.gates.wait(f"{n + 2}-started")
             assert body == b"2"
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
     assert refused.json() == {"error": "3 requests are waiting for the model; try again later"}
     assert health == 200
 

@@ -60,7 +60,7 @@ MODELS = {
         ("no class", "ModelDefinitionError: model/model.py has no class `Model`", ""),
         (
             "no method",
-            "it has none of the methods predict, chat_completions, completions, embeddings, messages, responses",
+            "it has none of the methods predict, websocket, chat_completions, completions, embeddings, messages",
             "",
         ),
         (

@@ -266,11 +266,11 @@ class DockerTarget:
         Raises:
             EngineError: Another push is under way.
         """
-        folder = state_folder(self._environ) / "docker"
-        folder.mkdir(exist_ok=True)
+        folder = state_folder(self._environ) / "docker" / model
+        folder.mkdir(parents=True, exist_ok=True)
         busy = f"Another push of {model} to {environment} is under way."
         words = re.sub(r"[^A-Za-z0-9_.-]", "-", environment)
-        return locked(folder / f"{model}-{words}.lock", timeout=PATIENCE, busy=busy)
+        return locked(folder / f"{words}.lock", timeout=PATIENCE, busy=busy)
 
     def _sweep(self, model: str, environment: str) -> None:
         """Remove candidates of pushes that were killed, and put back what they had replaced."""

@@ -9,8 +9,12 @@ if TYPE_CHECKING:
     from truss_server.edge.link import Exchange
 
 
+CLIENT_SECONDS = 120.0
+"""How long a client may take nothing of its stream, which holds a slot of the model meanwhile."""
+
+
 class Patience:
-    """Ends a call whose model is silent too long, or whose client takes nothing as long.
+    """Ends a call whose model is silent too long, or whose client takes nothing for CLIENT_SECONDS.
 
     One timer a call, looked at once per timeout at most. Made by the task that answers.
 
@@ -56,7 +60,8 @@ class Patience:
         self._handle.cancel()
 
     def _look(self) -> None:
-        left = self._last + self._seconds - self._loop.time()
+        limit = CLIENT_SECONDS if self._sending else self._seconds
+        left = self._last + limit - self._loop.time()
         if left > 0:
             self._handle = self._loop.call_later(left, self._look)
             return
