@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from truss.config_values import CONFIG
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
-from truss.model_class import check_class, plain_functions, takes_no_inputs
+from truss.model_class import check_class, plain_functions
 from truss.package import IGNORE_FILE
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from truss.config import TrussConfig
+    from truss.model_class import Function
     from truss.release import PackageFile
 
 ANY = "*"
@@ -57,18 +58,15 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
         check_class(path, text, node)
 
 
-def remarks(config: TrussConfig, files: Iterable[PackageFile]) -> list[str]:
-    """Return what is legal in a model that was checked, but may surprise its author."""
+def model_methods(config: TrussConfig, files: Iterable[PackageFile]) -> dict[str, Function]:
+    """Return the methods that the class of a model that was checked is seen to have, by name."""
     path = config.model_file
     source = next(file.source for file in files if file.path == path)
     try:
         node = _only_class(_parse(_decode(source, path)), config.model_class_name)
     except SyntaxError:
-        return []  # of a later Python
-    predict = plain_functions(node).get("predict") if node else None
-    if predict is None or not takes_no_inputs(predict):
-        return []
-    return [f"{path}:{predict.lineno}: `predict` takes no inputs: what requests hold is ignored."]
+        return {}  # of a later Python
+    return plain_functions(node) if node else {}
 
 
 def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:

@@ -13,7 +13,8 @@ from truss.config import load_config
 from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
 from truss.log_lines import LOUD, LogRecord, parse_log_line
-from truss.model_source import remarks
+from truss.model_class import takes_no_inputs
+from truss.model_source import model_methods
 from truss.plan import plan_release
 from truss.signals import signals_held
 
@@ -91,10 +92,17 @@ class Wait:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push made."""
+    """What a push made.
+
+    Attributes:
+        plan: Of the release.
+        deployment: Of the release.
+        methods: Names of the methods that the model is seen to have; it may inherit more.
+    """
 
     plan: ReleasePlan
     deployment: Deployment
+    methods: frozenset[str] = frozenset()
 
 
 def push(
@@ -126,8 +134,10 @@ def push(
         load_config(package)
     with progress.step("plan"):
         plan = plan_release(package)
-        for line in remarks(plan.config, plan.files):
-            progress.note(line)
+        methods = model_methods(plan.config, plan.files)
+        if "predict" in methods and takes_no_inputs(methods["predict"]):
+            place = f"{plan.config.model_file}:{methods['predict'].lineno}"
+            progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
     chosen = choose_target(target, wish.target, progress)
     with progress.step("build"):
         release = chosen.build(plan, progress)
@@ -140,7 +150,7 @@ def push(
             wait_until_ready(chosen, started[0], wait, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
-    return Pushed(plan, started[0])
+    return Pushed(plan, started[0], frozenset(methods))
 
 
 def choose_target(target: Callable[[str], Target], wanted: str | None, progress: Progress) -> Target:

@@ -329,6 +329,28 @@ def test_predict_without_inputs(package: Path, local: FakeTarget) -> None:
     assert outcome.code == 0
 
 
+@pytest.mark.parametrize(
+    ("template", "route"), [("chat", "/v1/chat/completions"), ("embeddings", "/v1/embeddings")]
+)
+def test_route_of_an_endpoint(template: str, route: str, tmp_path: Path, local: FakeTarget) -> None:
+    """A model behind one of OpenAI's routes is called there by curl."""
+    write_scaffold(plan_scaffold(template, "falcon"), tmp_path / template)
+
+    outcome = push(tmp_path / template, "--target", "local", machine=FakeMachine(local))
+
+    assert f"  curl -N http://HOST{route} -H " in outcome.stdout
+    assert "  call   truss predict -d " in outcome.stdout
+
+
+def test_route_without_predict(package: Path, local: FakeTarget) -> None:
+    """Where there is no predict, the call that is printed goes to the route that there is."""
+    (package / "model/model.py").write_text("class Model:\n    def messages(self, request): ...\n")
+
+    outcome = push(package, "--target", "local", machine=FakeMachine(local))
+
+    assert "  call   truss predict --url http://HOST/v1/messages -d " in outcome.stdout
+
+
 def test_wrong_config(package: Path, local: FakeTarget) -> None:
     """A configuration that is wrong is the first thing to be noticed."""
     (package / "config.yaml").write_text("model_nam: falcon\n")

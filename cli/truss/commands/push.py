@@ -13,12 +13,12 @@ import typer
 
 from truss import options
 from truss.deps import Deps
+from truss.lookup import PRODUCTION
+from truss.model_class import ENDPOINTS
 from truss.push import DEFAULT_SECONDS, Wish, push
 
 if TYPE_CHECKING:
     from truss.push import Pushed
-
-PRODUCTION = "production"
 
 
 def command(
@@ -96,12 +96,16 @@ def format_text(pushed: Pushed, *, here: bool) -> str:
     chosen = "".join(f" {option}" for option in options)
     example = pushed.plan.config.model_metadata.get("example_model_input", {})
     data = shlex.quote(json.dumps(example, ensure_ascii=False, default=str))
+    endpoint = next((name for name in ENDPOINTS if name in pushed.methods), None)
+    route = f"/v1/{endpoint.replace('chat_', 'chat/')}" if endpoint else "/predict"
+    by_url = endpoint and "predict" not in pushed.methods
+    called = f" --url {deployment.url}{route}" if by_url else chosen
     place = f"{deployment.environment} on {deployment.target}"
     return (
         f"{deployment.model} release {deployment.release} answers at {deployment.url} ({place}).\n"
         "\n"
-        f"  call   truss predict{chosen} -d {data}\n"
-        f"         curl -N {deployment.url}/predict -H 'content-type: application/json' -d {data}\n"
+        f"  call   truss predict{called} -d {data}\n"
+        f"         curl -N {deployment.url}{route} -H 'content-type: application/json' -d {data}\n"
         f"  logs   truss logs -f{chosen}\n"
         f"  stop   truss stop{chosen}\n"
     )
