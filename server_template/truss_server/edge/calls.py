@@ -211,6 +211,8 @@ class ModelRoutes:
         if client.refusal is not None:
             raise client.refusal
         if patience.expired:
-            raise AnswerError(504, f"the model was silent for {patience.expired:g} s")
+            text = f"the model was silent for {patience.expired:g} s"
+            self._log.write("ERROR", text, request_id=client.ask.request_id)
+            raise AnswerError(504, text)
         if exchange.error is not None:
             raise answer_for(exchange.error, client.ask, self._log, development=self._settings.development)
