@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
@@ -13,16 +14,22 @@ from truss_server.worker.context import current_stream
 if TYPE_CHECKING:
     from truss_server.worker.channel import Channel
 
-LINE = 16 * 1024
+LINE = 64 * 1024
 """Characters of one line; a longer one becomes several."""
+
+PATIENCE = 1.0
+"""Seconds after which the beginning of a line is sent without its end: a progress bar, a prompt."""
 
 _TRACEBACK = 32 * 1024
 
 
 def send_log(channel: Channel, level: str, message: str, **fields: str) -> None:
     """Send one log record of the current call."""
-    payload = wire.pack({"level": level, "message": message, **fields})
-    channel.send(wire.encode(wire.LOG, current_stream.get(), payload))
+    _send(channel, current_stream.get(), {"level": level, "message": message, **fields})
+
+
+def _send(channel: Channel, stream: int, record: dict[str, str]) -> None:
+    channel.send(wire.encode(wire.LOG, stream, wire.pack(record)))
 
 
 class Output(io.TextIOBase):
@@ -41,7 +48,10 @@ class Output(io.TextIOBase):
         super().__init__()
         self._channel = channel
         self._descriptor = descriptor
-        self._begun = threading.local()  # `print` writes a line in parts, on one thread
+        # Lines that were begun, by thread and call: `print` writes a line in parts. Single operations only, no lock.
+        self._begun: dict[tuple[int, int], str] = {}
+        self._any_begun = threading.Event()
+        threading.Thread(target=self._flush_begun, name="truss-output", daemon=True).start()
         self.name = name
         self.mode = "w"
 
@@ -66,27 +76,46 @@ class Output(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take text; send the lines it completes. A carriage return ends a line as well: progress bars use it."""
-        begun = getattr(self._begun, "text", "") + text
+        key = threading.get_ident(), current_stream.get()
+        begun = self._begun.pop(key, "") + text
         if "\n" not in text and "\r" not in text and len(begun) <= LINE:
-            self._begun.text = begun
+            self._begin(key, begun)
             return len(text)
         *lines, rest = begun.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         while len(rest) > LINE:
             lines.append(rest[:LINE])
             rest = rest[LINE:]
-        self._begun.text = rest
         for line in lines:
             for at in range(0, max(len(line), 1), LINE):
-                if line or at == 0:
-                    send_log(self._channel, "INFO", line[at : at + LINE])
+                send_log(self._channel, "INFO", line[at : at + LINE])
+        if rest:
+            self._begin(key, rest)
         return len(text)
 
     def flush(self) -> None:
-        """Send a line that was begun."""
-        rest = getattr(self._begun, "text", "")
-        if rest:
-            self._begun.text = ""
-            send_log(self._channel, "INFO", rest)
+        """Send the line that the caller has begun."""
+        self._send_begun(threading.get_ident(), current_stream.get())
+
+    def _begin(self, key: tuple[int, int], text: str) -> None:
+        self._begun[key] = text
+        self._any_begun.set()
+
+    def _send_begun(self, thread: int, stream: int) -> None:
+        text = self._begun.pop((thread, stream), "")
+        if text:
+            _send(self._channel, stream, {"level": "INFO", "message": text})
+
+    def _flush_begun(self) -> None:
+        """Send beginnings that nobody goes on with."""
+        while self._any_begun.wait():
+            self._any_begun.clear()
+            before = dict(self._begun)
+            time.sleep(PATIENCE)
+            for (thread, stream), text in before.items():
+                if self._begun.get((thread, stream)) is text:
+                    self._send_begun(thread, stream)
+            if self._begun:
+                self._any_begun.set()
 
 
 class LogHandler(logging.Handler):
