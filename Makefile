@@ -36,7 +36,7 @@ types: install ## Check types.
 	$(BIN)/mypy
 
 test: install lint types ## Format, style, types, and every test but those of `make e2e`.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 e2e: install ## The tests that install torch and transformers.
 	$(BIN)/python -m pytest -m e2e

@@ -54,6 +54,13 @@ def _why_no_engine() -> str:
     return ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, where tests run in parallel, what shares servers (a file) or images (all Docker tests)."""
+    for item in items:
+        group = "docker" if item.get_closest_marker("docker") is not None else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a Docker test where no engine answers; skipping from this one line, pytest folds them into one."""
     if item.get_closest_marker("docker") is None or not (reason := _why_no_engine()):
