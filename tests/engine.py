@@ -99,8 +99,10 @@ class EngineCleaner:
                 parent = above
 
     def finish(self) -> None:
-        """Remove what the session's tests shared."""
-        for tag in self._shared_tags() - self._before:
+        """Remove what the session's tests shared, and nobody else has built upon."""
+        found = self.client.images(filters={"label": PARENT_LABEL})
+        needed = {image["Labels"][PARENT_LABEL] for image in found}
+        for tag in self._shared_tags() - self._before - needed:
             self._remove_image(tag)
         self.client.close()
 
