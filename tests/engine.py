@@ -100,10 +100,12 @@ class EngineCleaner:
 
     def finish(self) -> None:
         """Remove what the session's tests shared, and nobody else has built upon."""
-        found = self.client.images(filters={"label": PARENT_LABEL})
-        needed = {image["Labels"][PARENT_LABEL] for image in found}
-        for tag in self._shared_tags() - self._before - needed:
-            self._remove_image(tag)
+        for kind in ("truss-data", "truss-environment", "truss-server", "truss-system"):
+            found = self.client.images(filters={"label": PARENT_LABEL})
+            needed = {image["Labels"][PARENT_LABEL] for image in found}
+            for tag in self._shared_tags() - self._before - needed:
+                if tag.startswith(kind):
+                    self._remove_image(tag)
         self.client.close()
 
     def _shared_tags(self) -> set[str]:
