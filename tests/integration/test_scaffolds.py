@@ -87,7 +87,7 @@ def test_basic(tmp_path: Path) -> None:
             "error: The server answered 500 Internal Server Error.\n"
             "the model raised KeyError; its log has the traceback\n"
             "\n"
-            "hint: `truss logs` shows what happened.\n"
+            "hint: The log of the server there shows what happened.\n"
         ),
         code=8,
     )
@@ -247,6 +247,6 @@ def test_load_that_raises(tmp_path: Path) -> None:
         '    raise ValueError("no weights")\n'
         "ValueError: no weights\n"
         "\n"
-        "hint: Correct it and push again; what ran before runs on.\n"
+        "hint: Correct it and push again.\n"
     )
     assert (outcome.stdout, outcome.code) == ("", 5)
