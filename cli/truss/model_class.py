@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss_server.protocol import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import PurePosixPath
-
-ENDPOINTS = ("chat_completions", "completions", "embeddings", "messages", "responses")
-"""Methods with a route of their own below /v1."""
 
 CALLED = ("predict", "websocket", *ENDPOINTS)
 """Methods of which a model has one at least."""

@@ -30,6 +30,9 @@ EXIT_LOAD_FAILED = 3
 EXIT_WORKER_LOST = 4
 """The server's exit code when the worker died too often to be started again."""
 
+ENDPOINTS = ("chat_completions", "completions", "embeddings", "messages", "responses")
+"""Methods of a model that have a route of their own below /v1."""
+
 DEFAULT_CONCURRENCY = 64
 """Calls of the model that run at once where `runtime.predict_concurrency` is not set."""
 

@@ -84,7 +84,7 @@ class Model:
             "body": len(await request.body()),
             "streamed": [len(piece) async for piece in request.stream()],
             "gone": await request.is_disconnected(),
-            "state": vars(request.state),
+            "state": sorted(vars(request.state)),
         }
 
     async def completions(self, inputs, *, request: "fastapi.Request"):
@@ -215,7 +215,7 @@ def test_without_starlette_the_request_is_a_small_one(plain: Edge) -> None:
         "body": 8,
         "streamed": [8],
         "gone": False,
-        "state": {},
+        "state": ["watch_disconnect"],
     }
 
 

@@ -14,8 +14,8 @@ import typer
 from truss import options
 from truss.deps import Deps
 from truss.lookup import PRODUCTION
-from truss.model_class import ENDPOINTS
 from truss.push import DEFAULT_SECONDS, Wish, push
+from truss_server.protocol import ENDPOINTS
 
 if TYPE_CHECKING:
     from truss.push import Pushed

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Callable
 
+from truss_server.protocol import ENDPOINTS
 from truss_server.worker.answers import is_async
 from truss_server.worker.inputs import input_type, output_schema, schema, validator
 from truss_server.worker.signatures import Arguments, SignatureError, read_annotations, read_arguments
-
-ENDPOINTS = ("chat_completions", "completions", "embeddings", "messages", "responses")
-"""Methods that are served on a /v1 route of their own."""
 
 STAGES = ("preprocess", "predict", "postprocess")
 
