@@ -165,6 +165,8 @@ class RawWorker:
         kind, stream, payload = frame
         answer = self._answers[stream]
         assert not answer.ended, f"a frame of kind {kind} after the end"
+        if kind == wire.LOG:
+            return
         if kind == wire.CREDIT:
             self._granted[stream] += wire.decode_credit(payload)
         elif kind == wire.HEAD:
@@ -184,8 +186,15 @@ class RawWorker:
         self.send(wire.encode(wire.STOP, 0))
         return self.process.wait(20)
 
+    def last_words(self) -> list[str]:
+        """Take frames until the worker has closed the connection; return the lines it printed."""
+        while chunk := self._sock.recv(65536):
+            self._frames += self._decoder.feed(chunk)
+        frames, self._frames = self._frames, []
+        return [wire.unpack(payload)["message"] for kind, _, payload in frames if kind == wire.LOG]
+
     def output(self) -> str:
-        """Return what it printed, once it has ended."""
+        """Return what it wrote to its descriptors, once it has ended."""
         return self.process.communicate(timeout=20)[0].decode("utf-8", "replace")
 
     def __enter__(self) -> Self:

@@ -123,8 +123,9 @@ def test_concurrency_and_queue(edge: Edge) -> None:
                 edge.gates.wait(f"{n + 2}-started")
             assert body == b"2"
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
-    assert refused.json() == {"error": "3 requests are waiting for the model; try again later"}
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json() == {"error": "the model is busy: 3 calls are waiting already"}
     assert health == 200
 
 
