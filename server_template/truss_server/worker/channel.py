@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections import deque
@@ -25,36 +26,42 @@ class Channel:
 
     Args:
         sock: Connected to the edge, blocking.
+
+    Attributes:
+        forked: Whether this is a child that the model forked: it has no connection.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.forked = False
         self._sock = sock
         self._outbox: deque[bytes] = deque()
-        self._lock = threading.Lock()
-        self._writing = False
+        self._writing = threading.Lock()
         self._flushes: SimpleQueue[Flush | None] = SimpleQueue()
+        os.register_at_fork(after_in_child=self._leave)
         threading.Thread(target=self._flush_bursts, name="truss-flush", daemon=True).start()
 
     def send(self, frames: bytes) -> None:
-        """Send whole frames, in the order of the calls."""
-        with self._lock:
-            self._outbox.append(frames)
-            if self._writing:
-                return
-            self._writing = True
-        while True:
-            with self._lock:
-                if not self._outbox:
-                    self._writing = False
-                    return
-                batch = b"".join(self._outbox)
-                self._outbox.clear()
+        """Send whole frames, in the order of the calls.
+
+        Waits for no lock: a finalizer or a signal handler may print in the midst of this very function.
+        """
+        self._outbox.append(frames)
+        while self._outbox and self._writing.acquire(blocking=False):
+            batch = []
+            while self._outbox:
+                batch.append(self._outbox.popleft())
             try:
-                self._sock.sendall(batch)
+                self._sock.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
             except OSError:
-                # The edge is gone; the reader sees the same and ends the process. `_writing` stays set, so that
+                # The edge is gone; the reader sees the same and ends the process. The lock stays taken, so that
                 # nobody else tries.
                 return
+            self._writing.release()  # who left frames meanwhile did not wait: look again
+
+    def _leave(self) -> None:
+        """In a forked child: the connection is the parent's alone."""
+        self.forked = True
+        self._sock.close()
 
     def flush_soon(self, flush: Flush) -> None:
         """Have `flush` called on another thread as soon as that one gets to run.

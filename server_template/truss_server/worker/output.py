@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
@@ -29,7 +31,11 @@ def send_log(channel: Channel, level: str, message: str, **fields: str) -> None:
 
 
 def _send(channel: Channel, stream: int, record: dict[str, str]) -> None:
-    channel.send(wire.encode(wire.LOG, stream, wire.pack(record)))
+    if channel.forked:  # the edge reads it from the pipe
+        lines = [record[name] for name in ("message", "exc_info") if name in record]
+        os.write(1, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
+    else:
+        channel.send(wire.encode(wire.LOG, stream, wire.pack(record)))
 
 
 class Output(io.TextIOBase):
@@ -50,7 +56,8 @@ class Output(io.TextIOBase):
         self._descriptor = descriptor
         # Lines that were begun, by thread and call: `print` writes a line in parts. Single operations only, no lock.
         self._begun: dict[tuple[int, int], str] = {}
-        self._any_begun = threading.Event()
+        self._looked_after = False
+        self._looks: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._flush_begun, name="truss-output", daemon=True).start()
         self.name = name
         self.mode = "w"
@@ -98,7 +105,11 @@ class Output(io.TextIOBase):
 
     def _begin(self, key: tuple[int, int], text: str) -> None:
         self._begun[key] = text
-        self._any_begun.set()
+        if not self._looked_after:
+            self._looked_after = True
+            self._looks.put(
+                None
+            )  # takes no lock, as all of this: a finalizer may print while this thread prints
 
     def _send_begun(self, thread: int, stream: int) -> None:
         text = self._begun.pop((thread, stream), "")
@@ -107,15 +118,17 @@ class Output(io.TextIOBase):
 
     def _flush_begun(self) -> None:
         """Send beginnings that nobody goes on with."""
-        while self._any_begun.wait():
-            self._any_begun.clear()
+        while True:
+            self._looks.get()
             before = dict(self._begun)
             time.sleep(PATIENCE)
+            self._looked_after = False
             for (thread, stream), text in before.items():
                 if self._begun.get((thread, stream)) is text:
                     self._send_begun(thread, stream)
             if self._begun:
-                self._any_begun.set()
+                self._looked_after = True
+                self._looks.put(None)
 
 
 class LogHandler(logging.Handler):
