@@ -144,7 +144,11 @@ def test_a_payload_that_is_no_value(payload: bytes) -> None:
         wire.unpack(payload)
 
 
-@pytest.mark.parametrize("value", [{1, 2}.__class__, object(), {"a": [print]}, range(3)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}.__class__, object(), {"a": [print]}, range(3)],
+    ids=["class", "object", "function", "range"],
+)
 def test_a_value_that_is_not_plain(value: Any) -> None:
     """What is not plain is refused where it is packed."""
     with pytest.raises(ValueError, match="unmarshallable object"):
