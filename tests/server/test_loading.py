@@ -16,6 +16,13 @@ from tests.server.releases import write_release
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+@pytest.fixture(autouse=True)
+def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a failed load not be tried again after a second."""
+    monkeypatch.setenv("NUM_LOAD_RETRIES_TRUSS", "0")
+
+
 PREDICT = "\n    def predict(self, x):\n        return x\n"
 MODELS = {
     "load": "class Model:\n    def load(self):\n        self.weights = open('missing.bin')" + PREDICT,
@@ -183,6 +190,34 @@ def test_a_worker_that_dies_while_it_loads(tmp_path: Path) -> None:
         "the model could not be loaded: the model's process was ended by SIGKILL (out of memory?)",
         "",
     )
+
+
+TALKATIVE = """
+import threading
+
+
+def talk():
+    while True:
+        print("x" * 60_000)
+
+
+class Model:
+    def load(self):
+        for _ in range(4):
+            threading.Thread(target=talk, daemon=True).start()
+        raise ValueError("in all that noise")
+
+    def predict(self, x):
+        return x
+"""
+
+
+def test_a_load_that_fails_amid_noise(tmp_path: Path) -> None:
+    """Why a model could not be loaded is not lost in what its threads print."""
+    for n in range(2):
+        code, records = supervise(write_release(tmp_path / f"release-{n}", TALKATIVE))
+        assert code == 3
+        assert any(r["message"].endswith("ValueError: in all that noise") for r in records)
 
 
 def test_the_server_says_why_and_ends(tmp_path: Path) -> None:

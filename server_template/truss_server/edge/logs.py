@@ -63,10 +63,16 @@ class Log:
         self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
 
     def _put(self, record: dict[str, Any]) -> None:
-        if self._taken - self._written > BACKLOG:
+        waiting = self._taken - self._written
+        limit = BACKLOG
+        if record.get("levelname") == "ERROR" and record["source"] != "model":
+            limit = 2 * BACKLOG  # why the server ends must not be lost in what the model prints
+        elif self._dropped:
+            limit = BACKLOG // 2  # then all of a while is dropped, and told once
+        if waiting > limit:
             self._dropped += 1
             return
-        if self._dropped:
+        if self._dropped and waiting <= BACKLOG // 2:
             dropped, self._dropped = self._dropped, 0
             self.write("WARNING", f"{dropped} records were dropped: nobody read the log fast enough")
         self._taken += len(record["message"]) + _RECORD

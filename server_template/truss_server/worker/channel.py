@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections import deque
 from queue import SimpleQueue
 from typing import Callable
@@ -13,6 +14,9 @@ from typing import Callable
 from truss_server import wire
 
 _RECEIVE = 256 * 1024  # bytes asked of the kernel at once
+
+_BACKLOG = 256  # frames that may wait before whoever prints waits too
+_LAST_WORDS = 5.0  # seconds for others to send what they are sending, at the end
 
 Flush = Callable[[], None]
 
@@ -36,6 +40,8 @@ class Channel:
         self._sock = sock
         self._outbox: deque[bytes] = deque()
         self._writing = threading.Lock()
+        self._writer = 0  # the thread that holds it
+        self._closed = False
         self._flushes: SimpleQueue[Flush | None] = SimpleQueue()
         os.register_at_fork(after_in_child=self._leave)
         threading.Thread(target=self._flush_bursts, name="truss-flush", daemon=True).start()
@@ -45,18 +51,30 @@ class Channel:
 
         Waits for no lock: a finalizer or a signal handler may print in the midst of this very function.
         """
+        if self._closed:
+            return
         self._outbox.append(frames)
         while self._outbox and self._writing.acquire(blocking=False):
-            batch = []
-            while self._outbox:
-                batch.append(self._outbox.popleft())
+            self._writer = threading.get_ident()
             try:
-                self._sock.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
+                self._send_outbox()
             except OSError:
                 # The edge is gone; the reader sees the same and ends the process. The lock stays taken, so that
                 # nobody else tries.
                 return
+            self._writer = 0
             self._writing.release()  # who left frames meanwhile did not wait: look again
+
+    def _send_outbox(self) -> None:
+        batch = []
+        while self._outbox:
+            batch.append(self._outbox.popleft())
+        self._sock.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
+
+    def keep_up(self) -> None:
+        """Wait while much is unsent: for frames that no credit bounds."""
+        while len(self._outbox) > _BACKLOG and not self._closed and self._writer != threading.get_ident():
+            time.sleep(0.001)
 
     def _leave(self) -> None:
         """In a forked child: the connection is the parent's alone."""
@@ -96,7 +114,10 @@ class Channel:
                 handle(frame)
 
     def close(self) -> None:
-        """Stop sending and tell the edge so."""
+        """Send what is left, waiting for whoever is sending; then send no more, and tell the edge so."""
+        self._closed = True
         self._flushes.put(None)
         with contextlib.suppress(OSError):  # the edge closed first
+            if self._writing.acquire(timeout=_LAST_WORDS):  # and never released
+                self._send_outbox()
             self._sock.shutdown(socket.SHUT_WR)

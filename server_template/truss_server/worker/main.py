@@ -86,13 +86,9 @@ def main() -> NoReturn:
     _leave_the_end_to_the_edge()
     sock = socket.socket(fileno=args.fd)
     sock.set_inheritable(False)  # what the model starts must not keep the connection open
-    code = 1
-    try:
-        code = run(sock, args.release.resolve(), args.environment)
-    except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one
-        traceback.print_exc()
-    finally:
-        os._exit(code)  # threads of the model may never end by themselves
+    os._exit(
+        run(sock, args.release.resolve(), args.environment)
+    )  # the model's threads may never end by themselves
 
 
 def _leave_the_end_to_the_edge() -> None:
@@ -140,11 +136,26 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
     threading.Thread(target=_read, args=(channel, server), name="truss-read", daemon=True).start()
     capture_output(channel)
     try:
+        return _serve(server, channel, loop, root, environment)
+    except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        channel.close()
+
+
+def _serve(
+    server: Server, channel: Channel, loop: asyncio.AbstractEventLoop, root: Path, environment: str
+) -> int:
+    try:
         manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
         model = Model(root, manifest, environment, loop)
         model.load()
     except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        _flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, root)})))
         return 1
     server.methods = {**model.methods, "is_healthy": model.health, "metrics": METRICS}
@@ -156,8 +167,6 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
         model.unload()
     except BaseException:
         logging.getLogger("truss").exception("unload() failed")
-    _flush()
-    channel.close()
     return 0
 
 
@@ -168,17 +177,13 @@ def capture_output(channel: Channel) -> None:
     logging.basicConfig(handlers=[LogHandler(channel)], level=logging.INFO, force=True)
 
 
-def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-
-
 def _read(channel: Channel, server: Server) -> None:
     """Read until the edge goes away; then nobody needs this process any more."""
     try:
         channel.read(server.handle)
     except BaseException:  # noqa: BLE001 - whatever it is, it is the end
         traceback.print_exc()
+        channel.close()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
     os._exit(1)

@@ -36,6 +36,7 @@ def _send(channel: Channel, stream: int, record: dict[str, str]) -> None:
         os.write(1, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
     else:
         channel.send(wire.encode(wire.LOG, stream, wire.pack(record)))
+        channel.keep_up()
 
 
 class Output(io.TextIOBase):
