@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.engine import EngineCleaner
 from truss.errors import EngineError
@@ -20,6 +21,11 @@ SCRUBBED = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PYT
 FIXED = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
 REQUIRE_DOCKER = "TRUSS_REQUIRE_DOCKER"
 """Environment variable: with `1`, a Docker test that cannot run fails instead of being skipped."""
+
+
+# How long an example takes is the machine's business; what must be fast is measured in benchmarks/.
+settings.register_profile("truss", deadline=None)
+settings.load_profile("truss")
 
 
 @pytest.fixture(autouse=True)

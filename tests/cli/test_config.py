@@ -87,6 +87,9 @@ def test_defaults() -> None:
             "predict_concurrency": DEFAULT_CONCURRENCY,
             "streaming_read_timeout": 60.0,
             "drain_timeout": 30.0,
+            "request_timeout": 3600.0,
+            "max_queue": 1024,
+            "max_body_bytes": 256 * 1024 * 1024,
         },
     }
 
@@ -159,6 +162,9 @@ def test_runtime() -> None:
         "predict_concurrency": 1,
         "streaming_read_timeout": 0.5,
         "drain_timeout": 0.0,
+        "request_timeout": 3600.0,
+        "max_queue": 1024,
+        "max_body_bytes": 256 * 1024 * 1024,
     }
 
 
