@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure, figure
+from truss.config import TrussConfig
 from truss_server.protocol import MANIFEST, Manifest
 
 if TYPE_CHECKING:
@@ -39,15 +40,6 @@ async def app(scope, receive, send):
 config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="off", log_level="error")
 uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 """
-
-CONFIG = {
-    "model_module_dir": "model",
-    "model_class_filename": "model.py",
-    "model_class_name": "Model",
-    "bundled_packages_dir": "packages",
-    "data_dir": "data",
-    "runtime": {"predict_concurrency": None, "streaming_read_timeout": 60, "drain_timeout": 5},
-}
 
 
 @contextmanager
@@ -103,7 +95,7 @@ def measure() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model").mkdir()
         (Path(folder) / "model" / "model.py").write_text(MODEL, encoding="utf-8")
-        manifest = Manifest(model="bench", digest="0", tool_version="0", config=CONFIG)
+        manifest = Manifest(model="bench", digest="0", tool_version="0", config=TrussConfig().filled())
         (Path(folder) / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         edge = [sys.executable, "-m", "truss_server.edge", "--release", folder, "--python", sys.executable]
         with serving([*edge, "--fd", "FD"]) as ours, serving([sys.executable, "-c", BARE, "FD"]) as bare:
