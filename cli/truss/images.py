@@ -37,9 +37,6 @@ MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
 
-VARIABLES_LABEL = "truss.variables"
-"""The model's environment variables, JSON: they are set when a container starts, and can be overridden there."""
-
 
 @dataclass(frozen=True)
 class Image:

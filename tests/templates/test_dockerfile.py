@@ -107,11 +107,11 @@ COPY release/ /app/
 
 RELEASE = r"""# Image 5 of 5: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
 FROM truss-data:<digest>
-ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_VARIABLES
+ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
       truss.model=demo truss.release=$TRUSS_RELEASE truss.digest=<digest> \
       truss.package=$TRUSS_PACKAGE truss.tool_version=0.1.0 \
-      truss.drain_timeout=30.0 truss.variables=$TRUSS_VARIABLES
+      truss.drain_timeout=30.0
 COPY release/ /app/
 """
 

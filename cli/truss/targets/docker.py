@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,15 +12,7 @@ from docker.errors import NotFound
 from docker.types import LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import (
-    DRAIN_LABEL,
-    MODEL_LABEL,
-    PORT,
-    RELEASE_LABEL,
-    VARIABLES_LABEL,
-    base_image,
-    plan_images,
-)
+from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
 from truss.release import Release
 from truss.state import locked, state_folder
 from truss.targets.docker_build import ImageBuilder
@@ -173,7 +164,6 @@ class DockerTarget:
         return {
             "TRUSS_RELEASE": str(self._next_number(plan.manifest.model)),
             "TRUSS_PACKAGE": plan.package.name,
-            "TRUSS_VARIABLES": json.dumps(plan.config.environment_variables),
         }
 
     def _labels_of(self, tag: str) -> dict[str, str]:
@@ -231,15 +221,14 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        known = self._labels_of(release.reference)
+        drain = float(self._labels_of(release.reference)[DRAIN_LABEL])
         self._client.create_container(
             release.reference,
             name=name,
             command=["--environment", environment],
             labels=dict(labels),
             ports=[PORT],
-            environment=json.loads(known[VARIABLES_LABEL]),
-            stop_timeout=math.ceil(float(known[DRAIN_LABEL])) + STOP_MARGIN_SECONDS,
+            stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
             host_config=self._client.create_host_config(
                 port_bindings={PORT: (LOOPBACK, port)},
                 cap_drop=["ALL"],
