@@ -9,6 +9,7 @@ import pytest
 from tests.server.interpreters import PYTHONS
 from tests.server.raw_worker import RawWorker
 from tests.server.releases import write_release
+from truss_server import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +90,18 @@ class Model:
             signal.setitimer(signal.ITIMER_REAL, 0)
         return "done"
 
+    def chatter(self):
+        while True:
+            print("chatter " + "z" * 100)
+
+    def logs(self):
+        while True:
+            logging.warning("chatter")
+
+    def fine(self):
+        logging.warning("fine")
+        return "fine"
+
     def finalizers(self):
         gc.set_threshold(1)
         try:
@@ -103,14 +116,13 @@ class Model:
 """
 
 
-NEWEST = max(PYTHONS, key=lambda version: int(version.split(".")[1]))
-"""From 3.12 on finalizers run between any two instructions."""
+BY_AGE = sorted(PYTHONS, key=lambda version: int(version.split(".")[1]))
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[RawWorker]:
-    """Run MODEL."""
-    with RawWorker(PYTHONS[NEWEST], write_release(tmp_path / "release", MODEL)) as started:
+@pytest.fixture(params=sorted({BY_AGE[0], BY_AGE[-1]}))
+def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RawWorker]:
+    """Run MODEL on the oldest Python and on the newest: from 3.12 on finalizers run between any two instructions."""
+    with RawWorker(PYTHONS[request.param], write_release(tmp_path / "release", MODEL)) as started:
         yield started
 
 
@@ -118,6 +130,19 @@ def worker(tmp_path: Path) -> Iterator[RawWorker]:
 def test_output_in_the_midst_of_output(worker: RawWorker, what: str) -> None:
     """A signal handler or a finalizer that prints while its thread is printing holds nothing up."""
     assert worker.call("predict", what).value == "done"
+
+
+@pytest.mark.parametrize("what", ["chatter", "logs"])
+def test_an_interrupted_print_leaves_nothing_behind(worker: RawWorker, what: str) -> None:
+    """A sync call that is interrupted while it prints or logs, again and again, takes nobody else's output along."""
+    for _ in range(300):
+        chatter = worker.open("predict", what)
+        while worker.next_frame()[0] != wire.LOG:
+            pass
+        beside = worker.open("predict", "fine")
+        worker.cancel(chatter)
+        assert worker.finish(chatter).error["status"] == 499
+        assert worker.finish(beside).value == "fine"
 
 
 def test_forked_children_print(servers: Servers) -> None:

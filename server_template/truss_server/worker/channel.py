@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections import deque
+from functools import partial
 from queue import SimpleQueue
 from typing import Callable
 
@@ -38,9 +38,8 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.forked = False
         self._sock = sock
-        self._outbox: deque[bytes] = deque()
-        self._writing = threading.Lock()
-        self._writer = 0  # the thread that holds it
+        self._outbox: list[bytes] = []
+        self._writing = threading.RLock()
         self._closed = False
         self._flushes: SimpleQueue[Flush | None] = SimpleQueue()
         os.register_at_fork(after_in_child=self._leave)
@@ -49,31 +48,42 @@ class Channel:
     def send(self, frames: bytes) -> None:
         """Send whole frames, in the order of the calls.
 
-        Waits for no lock: a finalizer or a signal handler may print in the midst of this very function.
+        This waits for nobody and holds at any instruction: a finalizer or a signal handler may print in the midst of
+        it, and a call whose client left may be ended there.
         """
         if self._closed:
             return
         self._outbox.append(frames)
-        while self._outbox and self._writing.acquire(blocking=False):
-            self._writer = threading.get_ident()
-            try:
+        if self._is_writing():  # this is a print in the midst of a send, which goes on afterwards
+            return
+        try:
+            while self._outbox and self._writing.acquire(blocking=False):
                 self._send_outbox()
-            except OSError:
-                # The edge is gone; the reader sees the same and ends the process. The lock stays taken, so that
-                # nobody else tries.
-                return
-            self._writer = 0
-            self._writing.release()  # who left frames meanwhile did not wait: look again
+                self._writing.release()  # who left frames meanwhile did not wait: look again
+        except OSError:
+            # The edge is gone; the reader sees the same and ends the process. The lock stays taken, so that nobody
+            # else tries.
+            return
+        except BaseException:
+            if self._is_writing():
+                self._writing.release()
+            raise
+
+    def _is_writing(self) -> bool:
+        """Tell whether the caller's own thread is sending."""
+        return self._writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 - as Condition does
 
     def _send_outbox(self) -> None:
-        batch = []
-        while self._outbox:
-            batch.append(self._outbox.popleft())
-        self._sock.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
+        frames = self._outbox[:]
+        send = partial(self._sock.sendall, frames[0] if len(frames) == 1 else b"".join(frames))
+        forget = partial(self._outbox.__delitem__, slice(len(frames)))
+        list(
+            map(partial.__call__, (send, forget))
+        )  # one step of the interpreter, which nothing can come between
 
     def keep_up(self) -> None:
         """Wait while much is unsent: for frames that no credit bounds."""
-        while len(self._outbox) > _BACKLOG and not self._closed and self._writer != threading.get_ident():
+        while len(self._outbox) > _BACKLOG and not self._closed and not self._is_writing():
             time.sleep(0.001)
 
     def _leave(self) -> None:

@@ -143,6 +143,17 @@ class LogHandler(logging.Handler):
         super().__init__()
         self._channel = channel
 
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Have no lock: none is needed, and a call that is interrupted between two instructions would keep it."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Send a record that passes the filters, without the lock."""
+        kept: Any = self.filter(record)  # the record itself, from Python 3.12 on
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return kept
+
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record."""
         try:
