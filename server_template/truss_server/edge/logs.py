@@ -27,6 +27,9 @@ BACKLOG = 16 * 1024 * 1024
 
 _RECORD = 256  # what a record without characters counts
 
+_LOOK_SECONDS = 0.02  # between two looks whether the log is being read
+_LOOKS = 25  # in vain, until nobody seems to read it
+
 
 class Log:
     """Writes one JSON object a line: asctime, levelname, message, source, and what else is given.
@@ -43,6 +46,7 @@ class Log:
         self._taken = 0  # characters; each of the two counters is written by one thread only
         self._written = 0
         self._dropped = 0
+        self._stalled_at = -1
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -80,11 +84,14 @@ class Log:
 
     async def keep_up(self) -> None:
         """Wait while much is unwritten and somebody reads it."""
+        looks = 0 if self._stalled_at == self._written else _LOOKS
         while self._taken - self._written > BACKLOG // 2:
             written = self._written
-            await asyncio.sleep(0.02)
-            if self._written == written:
+            if looks == 0:
+                self._stalled_at = written  # nobody reads: wait no more until somebody does
                 return
+            await asyncio.sleep(_LOOK_SECONDS)
+            looks = looks - 1 if self._written == written else _LOOKS
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
