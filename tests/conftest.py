@@ -60,6 +60,7 @@ def _why_no_engine() -> str:
     return ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, where tests run in parallel, what shares servers (a file) or images (all Docker tests)."""
     for item in items:
