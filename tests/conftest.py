@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,9 @@ REQUIRE_DOCKER = "TRUSS_REQUIRE_DOCKER"
 # How long an example takes is the machine's business; what must be fast is measured in benchmarks/.
 settings.register_profile("truss", deadline=None)
 settings.load_profile("truss")
+
+# A shell without job control starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +68,7 @@ def _why_no_engine() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, where tests run in parallel, what shares servers (a file) or images (all Docker tests)."""
     for item in items:
-        group = "docker" if item.get_closest_marker("docker") is not None else str(item.path)
+        group = "docker" if item.get_closest_marker("docker") is not None else item.location[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
