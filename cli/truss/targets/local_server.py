@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from truss.errors import EngineError, NotDeployedError
 from truss.release import Deployment
 from truss.state import is_held, locked, read_json, write_json
+from truss.targets.local_log import log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,15 +34,13 @@ HOST = "127.0.0.1"
 BACKLOG = 2048
 
 POLL = 0.02
-"""Seconds between two looks at a server that is about to end, or at a log."""
+"""Seconds between two looks at a server that is about to end."""
 
 INSIST = 2.0
 """Seconds in which a server is asked again and again to end at once."""
 
 KILL_TIMEOUT = 10.0
 """Seconds the system may take to end a killed process."""
-
-CHUNK = 1 << 16
 
 RECORD, LOG, ALIVE = "server.json", "log", "alive"
 
@@ -156,21 +155,9 @@ class Server:
             NotDeployedError: It was removed.
         """
         try:
-            log = (self.folder / LOG).open("rb")
+            yield from log_lines(self.folder / LOG, lambda: follow and self.alive)
         except FileNotFoundError as exc:
             raise NotDeployedError(f"The server {self.folder.name} of {self.model} is gone.") from exc
-        rest = b""
-        with log:
-            while True:
-                alive = follow and self.alive  # asked before reading: what it wrote until then is read
-                while chunk := log.read(CHUNK):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from (line.decode("utf-8", "replace") for line in lines)
-                if not alive:
-                    break
-                time.sleep(POLL)
-        if rest:
-            yield rest.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -213,7 +200,7 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
             (folder / LOG).open("ab") as log,
         ):
             process = subprocess.Popen(
-                [*how.command, "--fd", str(listener.fileno())],
+                [*how.command, "--log-file", str(folder / LOG), "--fd", str(listener.fileno())],
                 env=how.environ,
                 cwd=folder,  # `python -m` would import from the folder of the release, or from the user's
                 stdin=subprocess.DEVNULL,

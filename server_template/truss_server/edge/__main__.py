@@ -16,6 +16,7 @@ import uvloop
 
 from truss_server.edge.admission import Slots
 from truss_server.edge.calls import ModelRoutes
+from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
 from truss_server.edge.metrics import Metrics
 from truss_server.edge.settings import Settings, read_settings
@@ -129,7 +130,7 @@ def _listen(settings: Settings) -> socket.socket:
 def main() -> int:
     """Run the edge; return its exit code."""
     settings = read_settings()
-    log = Log()
+    log = Log(LogFile(settings.log_file) if settings.log_file else None)
     logging.basicConfig(handlers=[LibraryHandler(log)], level=logging.WARNING, force=True)
     try:
         return uvloop.run(serve(settings, log))

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from truss_server.edge.json_body import dump_json
 
@@ -28,7 +28,17 @@ BACKLOG = 16 * 1024 * 1024
 _RECORD = 256  # what a record without characters counts
 
 _LOOK_SECONDS = 0.02  # between two looks whether the log is being read
-_LOOKS = 25  # in vain, until nobody seems to read it
+_LOOKS = 250  # in vain, until nobody seems to read it: a busy machine keeps readers waiting, too
+
+
+class Stream(Protocol):
+    """Where log lines go: what a binary file has of it."""
+
+    def write(self, line: bytes, /) -> object:
+        """Append a whole line; raises OSError where that is not possible."""
+
+    def flush(self) -> object:
+        """Write what is buffered; raises OSError likewise."""
 
 
 class Log:
@@ -39,8 +49,8 @@ class Log:
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, stream: BinaryIO | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._stream = stream or sys.stdout.buffer
+    def __init__(self, stream: Stream | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._stream: Stream = stream or sys.stdout.buffer
         self._clock = clock
         self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._taken = 0  # characters; each of the two counters is written by one thread only

@@ -28,6 +28,7 @@ class Settings:
         host: Address to bind, where no socket is inherited.
         port: Port to bind, likewise.
         fd: Inherited listening socket, or None.
+        log_file: File that standard output was opened on, to be kept to a size; None where it is no such file.
         concurrency: Calls of the model that run at once.
         request_timeout: Seconds until an answer must have begun, and a whole one be complete.
         queue: Calls that may wait for their turn; more are answered 429.
@@ -43,6 +44,7 @@ class Settings:
     host: str
     port: int
     fd: int | None
+    log_file: Path | None
     concurrency: int
     read_timeout: float
     drain_timeout: float
@@ -71,6 +73,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
+    parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
     args = parser.parse_args(arguments)
     root = args.release.resolve()
     try:
@@ -86,6 +89,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         host=args.host,
         port=args.port,
         fd=args.fd,
+        log_file=args.log_file,
         concurrency=int(runtime["predict_concurrency"] or DEFAULT_CONCURRENCY),
         read_timeout=float(runtime["streaming_read_timeout"]),
         drain_timeout=float(runtime["drain_timeout"]),

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from http import HTTPStatus
 from http.client import HTTPConnection
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -402,6 +404,35 @@ def test_log(home: Path, package: Package) -> None:
         next(later)
     with pytest.raises(NotDeployedError):
         target.logs(candidate, follow=False)
+
+
+FLOOD = """\
+class Model:
+    def predict(self, inputs):
+        for number in range(inputs):
+            print(f"line {number} " + 1000 * "x")
+        print("the end")
+"""
+
+
+def test_a_log_is_kept_to_a_size(home: Path, target: LocalTarget, package: Package) -> None:
+    """A flood leaves at most two files of ten megabytes; who follows misses nothing, who reads later has the end."""
+    package.write(model=FLOOD)
+    deployment = push(target, package)
+    log = target.logs(deployment, follow=True)
+
+    with ThreadPoolExecutor() as pool:
+        flood = pool.submit(call, deployment, 25_000)
+        followed = list(takewhile(lambda line: "the end" not in line, log))
+        assert flood.result() is None
+
+    printed = [line for line in followed if "line " in line]
+    assert len(printed) == 25_000
+    kept = [line for line in target.logs(deployment, follow=False) if "line " in line]
+    assert kept == printed[-len(kept) :]
+    (folder,) = home.glob("local/*/environments/production/servers/*")
+    assert sorted(path.name for path in folder.glob("log*")) == ["log", "log.1"]
+    assert sum(path.stat().st_size for path in folder.glob("log*")) < 21_000_000
 
 
 @contextmanager
