@@ -19,6 +19,7 @@ from truss_server.worker.calls import Call
 from truss_server.worker.channel import Channel
 from truss_server.worker.execute import Executor
 from truss_server.worker.methods import find_methods
+from truss_server.worker.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,11 +60,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def start(loop: asyncio.AbstractEventLoop, sock: socket.socket, model: Model) -> Call:
     """Start a call of a model."""
+    channel = Channel(sock)
     head = {"method": "predict", "framing": "lines", "request": dict(SCOPE)}
-    call = Call(Channel(sock), 1, head, lambda _: None)
+    call = Call(channel, 1, head, lambda _: None)
     call.body = Body(lambda _: None, watched=True)
     call.whole_body, call.inputs = b"", None
-    Executor(loop, Path.cwd()).submit(call, find_methods(model)["predict"])
+    threads = Threads(channel, lambda _: None, lambda: None)
+    Executor(loop, Path.cwd(), threads).submit(call, find_methods(model)["predict"])
     assert model.started.wait(10)
     return call
 

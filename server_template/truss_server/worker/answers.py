@@ -47,7 +47,7 @@ def send_value(call: Call, data: bytes) -> None:
     if not call.has_room(len(data)):
         call.write(data)
         data = b""
-    call.finish(data)
+    call.finish(data, join=True)
 
 
 def stream(call: Call, generator: Generator[Any, Any, Any]) -> None:

@@ -7,15 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
+from truss_server.worker.channel import ALONE, Channel
 
 if TYPE_CHECKING:
     from truss_server.worker.body import Body
-    from truss_server.worker.channel import Channel
     from truss_server.worker.sockets import Socket
-
-_ALONE = 0.0005
-"""Seconds: a chunk that follows the last write by more leaves at once; a faster one joins the next write."""
-
 
 GONE = {"status": 499, "detail": "the client left", "headers": []}
 """How a call ends that nobody waits for."""
@@ -112,7 +108,7 @@ class Call:
         self._sent += size
         with self._lock:
             self._pending.append(piece)
-            if time.monotonic() - self._written_at > _ALONE:
+            if time.monotonic() - self._written_at > ALONE:
                 self._write_pending()
             elif not self._flush_asked:
                 self._flush_asked = True
@@ -163,12 +159,17 @@ class Call:
             if self._pending:
                 self._write_pending()
 
-    def finish(self, data: bytes = b"") -> None:
-        """End the answer, with last bytes for which there is room."""
+    def finish(self, data: bytes = b"", *, join: bool = False) -> None:
+        """End the answer, with last bytes for which there is room.
+
+        Args:
+            data: The last bytes.
+            join: Whether they may leave together with other answers; for the threads of `Threads`, which flush.
+        """
         with self._lock:
             if data:
                 self._pending.append(data)
-            self._write_pending(wire.LAST)
+            self._write_pending(wire.LAST, self._channel.post if join else self._channel.send)
         self._end()
 
     def fail(self, error: dict[str, Any]) -> None:
@@ -192,7 +193,7 @@ class Call:
         """Whether the model asked for the disconnect: it wants to end its work by itself."""
         return self.socket is not None or (self.body is not None and self.body.watched)
 
-    def _write_pending(self, last: int = 0) -> None:
+    def _write_pending(self, last: int = 0, send: Callable[[bytes], None] | None = None) -> None:
         data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
         self._pending.clear()
         head, self._head = self._head, b""
@@ -200,7 +201,7 @@ class Call:
             frames = wire.encode(wire.DATA | last, self.stream, data)
         else:
             frames = b"".join(wire.pieces(wire.DATA, self.stream, data, last))
-        self._channel.send(head + frames if head else frames)
+        (send or self._channel.send)(head + frames if head else frames)
         self._written_at = time.monotonic()
 
     def grant(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The worker's end of the socket: one thread reads, any thread writes, one thread sends what bursts leave behind."""
+"""The worker's end of the socket: any thread writes, any thread reads, one thread sends what bursts leave behind."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import Callable
 
 from truss_server import wire
 
+ALONE = 0.0005
+"""Seconds: what follows the last write by more leaves at once; what comes faster may join the next write."""
+
 _RECEIVE = 256 * 1024  # bytes asked of the kernel at once
 
 _BACKLOG = 256  # frames that may wait before whoever prints waits too
@@ -25,8 +28,8 @@ class Channel:
     """Frames to and from the edge.
 
     Whoever sends writes to the socket itself, so that a lone frame leaves without a change of threads; while
-    somebody is writing, others leave their frames to them. The socket blocks: the edge always reads, and how
-    much it can be sent is bounded by the credit it gave.
+    somebody is writing, others leave their frames to them. Writing blocks: the edge always reads, and how much it can
+    be sent is bounded by the credit it gave. Reading does not.
 
     Args:
         sock: Connected to the edge, blocking.
@@ -38,6 +41,9 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.forked = False
         self._sock = sock
+        self._decoder = wire.Decoder()
+        self._received = memoryview(bytearray(_RECEIVE))
+        self._posted_at = 0.0
         self._outbox: list[bytes] = []
         self._writing = threading.RLock()
         self._closed = False
@@ -45,15 +51,31 @@ class Channel:
         os.register_at_fork(after_in_child=self._leave)
         threading.Thread(target=self._flush_bursts, name="truss-flush", daemon=True).start()
 
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._sock.fileno()
+
     def send(self, frames: bytes) -> None:
-        """Send whole frames, in the order of the calls.
+        """Send whole frames, in the order of the calls."""
+        if not self._closed:
+            self._outbox.append(frames)
+            self.flush()
+
+    def post(self, frames: bytes) -> None:
+        """Send whole frames with the next ones that are sent, or at the next `flush`: the caller sees to one."""
+        now = time.monotonic()
+        if not self._outbox:
+            self._posted_at = now
+        self._outbox.append(frames)
+        if now - self._posted_at > ALONE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was posted.
 
         This waits for nobody and holds at any instruction: a finalizer or a signal handler may print in the midst of
         it, and a call whose client left may be ended there.
         """
-        if self._closed:
-            return
-        self._outbox.append(frames)
         if self._is_writing():  # this is a print in the midst of a send, which goes on afterwards
             return
         try:
@@ -106,22 +128,22 @@ class Channel:
                 return
             flush()
 
-    def read(self, handle: Callable[[wire.Frame], None]) -> None:
-        """Hand every frame to `handle` until the edge closes the socket.
+    def receive(self) -> tuple[list[wire.Frame], bool]:
+        """Return the frames that have come, and whether there may be more. For one thread at a time.
 
         Raises:
-            WireError: The edge broke the protocol.
+            EOFError: The edge closed the socket.
+            WireError: It broke the protocol.
         """
-        decoder = wire.Decoder()
-        while True:
-            try:
-                chunk = self._sock.recv(_RECEIVE)
-            except ConnectionError:
-                return
-            if not chunk:
-                return
-            for frame in decoder.feed(chunk):
-                handle(frame)
+        try:
+            size = self._sock.recv_into(self._received, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return [], False
+        except ConnectionError:
+            raise EOFError from None
+        if not size:
+            raise EOFError
+        return self._decoder.feed(bytes(self._received[:size])), size == _RECEIVE
 
     def close(self) -> None:
         """Send what is left, waiting for whoever is sending; then send no more, and tell the edge so."""

@@ -18,7 +18,6 @@ from truss_server.worker.inputs import take_inputs
 from truss_server.worker.interrupt import Interrupt
 from truss_server.worker.request import make_request
 from truss_server.worker.sockets import run_socket
-from truss_server.worker.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from truss_server.worker.calls import Call
     from truss_server.worker.methods import Method, Stage
+    from truss_server.worker.threads import Threads
 
 WATCH_GRACE = 10.0
 """Seconds a call that watches for the disconnect itself is given to end its work before it is cancelled."""
@@ -49,12 +49,13 @@ class Executor:
     Args:
         loop: The event loop of the model's coroutines; it may not run yet.
         root: Folder of the release, for tracebacks.
+        threads: Run synchronous code.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, root: Path) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, root: Path, threads: Threads) -> None:
         self._loop = loop
         self._root = root
-        self._threads = Threads()
+        self._threads = threads
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: deque[tuple[Call, Callable[[], Coroutine[Any, Any, None]]]] = deque()
         self._woken = False

@@ -12,7 +12,6 @@ import platform
 import signal
 import socket
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -27,13 +26,14 @@ from truss_server.worker.incoming import Incoming
 from truss_server.worker.methods import METRICS
 from truss_server.worker.model import Model
 from truss_server.worker.output import LogHandler, Output
+from truss_server.worker.threads import Threads
 
 if TYPE_CHECKING:
     from truss_server.worker.methods import Method
 
 
 class Server:
-    """Turns frames into calls. `handle` runs on the thread that reads the socket.
+    """Turns frames into calls. `handle` runs on the thread that reads the socket, whichever that is.
 
     Args:
         channel: To the edge.
@@ -48,8 +48,13 @@ class Server:
         self.methods: dict[str, Method] = {}
         self._channel = channel
         self._loop = loop
-        self._executor = Executor(loop, root)
+        self._threads = Threads(channel, self.handle, _lost)
+        self._executor = Executor(loop, root, self._threads)
         self._incoming: dict[int, Incoming] = {}
+
+    def start(self) -> None:
+        """Begin to take frames."""
+        self._threads.start()
 
     def handle(self, frame: wire.Frame) -> None:
         """Take one frame from the edge.
@@ -118,7 +123,7 @@ def _leave_the_end_to_the_edge() -> None:
 def run(sock: socket.socket, root: Path, environment: str) -> int:
     """Load the model of a release and serve it over a socket; return the exit code.
 
-    The socket is read on a thread of its own from the start: an edge that goes away ends this process also
+    The socket is read on other threads from the start: an edge that goes away ends this process also
     while `load()` runs or the model holds the main thread.
     """
     os.chdir(root)
@@ -133,7 +138,7 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
             wire.pack({"protocol": wire.PROTOCOL, "python": platform.python_version(), "pid": os.getpid()}),
         )
     )
-    threading.Thread(target=_read, args=(channel, server), name="truss-read", daemon=True).start()
+    server.start()
     capture_output(channel)
     try:
         return _serve(server, channel, loop, root, environment)
@@ -177,13 +182,8 @@ def capture_output(channel: Channel) -> None:
     logging.basicConfig(handlers=[LogHandler(channel)], level=logging.INFO, force=True)
 
 
-def _read(channel: Channel, server: Server) -> None:
-    """Read until the edge goes away; then nobody needs this process any more."""
-    try:
-        channel.read(server.handle)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is the end
-        traceback.print_exc()
-        channel.close()
+def _lost() -> None:
+    """End with the edge: nobody needs this process any more."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with this process ends what the model started
     os._exit(1)
