@@ -193,6 +193,7 @@ class Link(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._streams = 0
         self._transport: asyncio.Transport | None = None
+        self._outbox: list[bytes] = []
         self.closed: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -234,9 +235,18 @@ class Link(asyncio.Protocol):
         return exchange
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames. What may wait in the transport is bounded by the windows of the streams."""
+        """Send whole frames, with all others of this turn of the loop: each write wakes the worker.
+
+        What may wait, here and in the transport, is bounded by the windows of the streams.
+        """
+        if not self._outbox:
+            self.loop.call_soon(self._flush)
+        self._outbox.append(frames)
+
+    def _flush(self) -> None:
+        frames, self._outbox = self._outbox, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames)
+            self._transport.write(b"".join(frames))
 
     def stop(self) -> None:
         """Ask the worker to finish and exit."""
