@@ -30,6 +30,8 @@ _RECORD = 256  # what a record without characters counts
 _LOOK_SECONDS = 0.02  # between two looks whether the log is being read
 _LOOKS = 250  # in vain, until nobody seems to read it: a busy machine keeps readers waiting, too
 
+_GATHER_SECONDS = 0.02  # after a line, for others to come: the interpreter is asked for once, not for each
+
 
 class Stream(Protocol):
     """Where log lines go: what a binary file has of it."""
@@ -57,6 +59,7 @@ class Log:
         self._written = 0
         self._dropped = 0
         self._stalled_at = -1
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -106,6 +109,7 @@ class Log:
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
         self._records.put(None)
+        self._closing.set()
         self._thread.join(2.0)
 
     def _write(self) -> None:
@@ -115,6 +119,7 @@ class Log:
                 self._stream.write(format_record(record))
                 if self._records.empty():
                     self._stream.flush()
+                    self._closing.wait(_GATHER_SECONDS)
             self._written += size
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
