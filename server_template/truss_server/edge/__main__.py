@@ -16,6 +16,7 @@ import uvloop
 
 from truss_server.edge.admission import Slots
 from truss_server.edge.calls import ModelRoutes
+from truss_server.edge.http import Protocol
 from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
 from truss_server.edge.metrics import Metrics
@@ -79,7 +80,7 @@ async def serve(settings: Settings, log: Log) -> int:
     config = uvicorn.Config(
         application,
         factory=True,
-        http="httptools",
+        http=Protocol,
         loop="none",
         ws="websockets-sansio",
         ws_max_size=WEBSOCKET_BYTES,
