@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 WEBSOCKET_BYTES = 100 * 1024 * 1024
 """Size of one websocket message."""
+
+_GARBAGE = 10_000
+"""Objects that are made before garbage is looked for: a request makes a hundred and leaves none."""
 
 KEEP_ALIVE_SECONDS = 75
 """A connection without a request is closed after this: longer than the idle time of common proxies."""
@@ -75,7 +79,10 @@ async def serve(settings: Settings, log: Log) -> int:
 
         calls = ModelRoutes(settings, supervisor, slots, metrics, log)
         websocket = WebsocketRoute(settings, supervisor, slots, log)
-        return Application(settings.environment, calls, websocket, create_api(settings, supervisor, metrics))
+        api = create_api(settings, supervisor, metrics)
+        gc.freeze()  # modules and routes stay; no collection needs to look at them again
+        gc.set_threshold(_GARBAGE)
+        return Application(settings.environment, calls, websocket, api)
 
     config = uvicorn.Config(
         application,
