@@ -94,6 +94,8 @@ async def serve(settings: Settings, log: Log) -> int:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="off",
         access_log=False,
+        proxy_headers=False,
+        server_header=False,
         log_config=None,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
     )
