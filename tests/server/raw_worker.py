@@ -173,7 +173,6 @@ class RawWorker:
             assert answer.head is None
             answer.head = wire.unpack(payload)
         elif kind & ~wire.LAST == wire.DATA:
-            assert answer.head is not None
             answer.data += payload
             answer.ended = bool(kind & wire.LAST)
         else:

@@ -142,7 +142,7 @@ class ModelRoutes:
         """Bring the answer to the client."""
         await exchange.begun()
         head = exchange.head
-        if head is None or head["kind"] == "value":
+        if head is None:
             await self._value(client, exchange, patience)
             return
         patience.between_chunks(self._settings.read_timeout)

@@ -25,7 +25,7 @@ class Exchange:
         ask: The request it belongs to, for the log; None for the edge's own.
 
     Attributes:
-        head: How the answer begins, once it does: `kind` and what belongs to it.
+        head: How the answer begins, once it does: `kind` and what belongs to it; None where it is one value.
         error: How the answer ended, where it ended with an error: payload of ERROR.
         over: Whether nothing more comes: the answer has ended, or nobody waits for it.
     """
@@ -67,8 +67,8 @@ class Exchange:
             self._end()
 
     async def begun(self) -> None:
-        """Wait for the head of the answer, or its end."""
-        while self.head is None and not self.over:
+        """Wait for the beginning of the answer, or its end."""
+        while self.head is None and not self._chunks and not self.over:
             await self._changed()
 
     async def more(self) -> bytes:

@@ -25,7 +25,7 @@ def is_response(value: Any) -> bool:
 
 
 def encode_value(call: Call, value: Any) -> bytes:
-    """Return a value as it crosses the wire, and begin the answer with it.
+    """Return a value as it crosses the wire; bytes in binary framing are a stream.
 
     Raises:
         UnserializableError: It has no such form.
@@ -33,9 +33,7 @@ def encode_value(call: Call, value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray)) and call.framing == "binary":
         call.begin("stream", content_type="application/octet-stream")
         return bytes(value)
-    data = wire.pack(binary(value) if call.framing == "binary" else plain(value))
-    call.begin("value")
-    return data
+    return wire.pack(binary(value) if call.framing == "binary" else plain(value))
 
 
 def send_value(call: Call, data: bytes) -> None:

@@ -85,11 +85,12 @@ class Call:
         self._room = threading.Event()
 
     def begin(self, kind: str, **fields: Any) -> None:
-        """Decide how the answer begins; it leaves with the first bytes, so that an error may still come instead.
+        """Decide how an answer begins that is not one marshalled value.
+
+        It leaves with the first bytes, so that an error may still come instead.
 
         Args:
-            kind: `value` (one marshalled value follows), `stream` (bytes follow) or `response` (the bytes of a
-                response the author made).
+            kind: `stream` (bytes follow), `response` (the bytes of a response the author made) or `websocket`.
             fields: `content_type` of a stream; `status` and `headers` of a response.
         """
         self._head = wire.encode(wire.HEAD, self.stream, wire.pack({"kind": kind, **fields}))
