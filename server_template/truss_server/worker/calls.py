@@ -82,7 +82,7 @@ class Call:
         # Two counters, each written by one thread only: no lock is needed to compare them.
         self._sent = 0
         self._granted = wire.WINDOW
-        self._room = threading.Event()
+        self._room: threading.Event | None = None  # of a thread that waits for credit or the disconnect
 
     def begin(self, kind: str, **fields: Any) -> None:
         """Decide how an answer begins that is not one marshalled value.
@@ -125,9 +125,9 @@ class Call:
         for at in range(0, len(data), wire.PIECE):
             piece = data[at : at + wire.PIECE] if len(data) > wire.PIECE else data
             while not self.offer(piece):
-                self._room.clear()
+                room = self._room = threading.Event()
                 if not self.has_room(len(piece)) and not self.cancelled:
-                    self._room.wait()  # ends with credit or CANCEL; the edge owns the deadline
+                    room.wait()  # the edge owns the deadline
         self.check()
 
     @property
@@ -208,13 +208,18 @@ class Call:
     def grant(self, size: int) -> None:
         """Let the producer send `size` more bytes."""
         self._granted += size
-        self._room.set()
+        self._wake()
         self.on_credit()
+
+    def _wake(self) -> None:
+        room = self._room
+        if room is not None:
+            room.set()
 
     def cancel(self) -> None:
         """Tell the producer that the client left."""
         self.cancelled = True
-        self._room.set()
+        self._wake()
         if self.body is not None:
             self.body.disconnect()
         if self.socket is not None:

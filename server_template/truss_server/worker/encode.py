@@ -15,6 +15,10 @@ from uuid import UUID
 from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
+_TEXT = frozenset([str])
+PLAIN = _SCALARS | {dict, list, tuple}
+"""What most methods return: no coroutine, no stream and no response."""
+
 _MSGPACK_KEYS = frozenset([int, float, bool, type(None), bytes])  # besides text
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
@@ -69,7 +73,7 @@ def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> A
 
 
 def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[Any], Any]) -> dict[Any, Any]:
-    if _SCALARS.issuperset(map(type, value.values())) and all(type(key) is str for key in value):
+    if _SCALARS.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
         return value
     result: dict[Any, Any] = {}
     for key, item in value.items():

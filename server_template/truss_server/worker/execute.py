@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from truss_server.worker.answers import encode_value, is_response, respond, send_value, stream, stream_async
 from truss_server.worker.calls import GONE, ClientLeftError
 from truss_server.worker.context import current_stream
+from truss_server.worker.encode import PLAIN
 from truss_server.worker.failures import describe
 from truss_server.worker.inputs import take_inputs
 from truss_server.worker.interrupt import Interrupt
@@ -86,9 +87,11 @@ class Executor:
         with Interrupt(call):
             for stage in method.stages:
                 value = stage(value, request)
-                if inspect.isawaitable(value):
+                if type(value) not in PLAIN and inspect.isawaitable(value):
                     value = self._wait_for(call, value)
-        if inspect.isgenerator(value):
+        if type(value) in PLAIN:
+            send_value(call, encode_value(call, value))
+        elif inspect.isgenerator(value):
             stream(call, value)
         elif inspect.isasyncgen(value):
             self._on_loop(call, partial(stream_async, call, value))

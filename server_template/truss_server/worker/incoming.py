@@ -45,8 +45,8 @@ class Incoming:
         self._start = submit
         self._started = False
         self._inbox = wire.Inbox()
-        self._inputs = bytearray()
-        self._body = bytearray()
+        self._inputs: bytes | bytearray = b""
+        self._body: bytes | bytearray = b""
         call.consumed = self._consumed
         if call.is_websocket:
             call.socket = Socket(call, loop)
@@ -70,14 +70,14 @@ class Incoming:
         """
         last = bool(kind & wire.LAST)
         piece = kind & ~wire.LAST
-        if piece == wire.CREDIT:
+        if piece == wire.INPUT:
+            self._take_input(payload, last)
+        elif piece == wire.CREDIT:
             self._call.grant(wire.decode_credit(payload))
         elif piece == wire.CANCEL:
             self._call.cancel()
             if not self._started:  # and never will: the rest of its inputs is not sent any more
                 self._call.fail(GONE)
-        elif piece == wire.INPUT:
-            self._take_input(payload, last)
         elif piece == wire.MESSAGE and self._call.socket is not None:
             self._inbox.received(len(payload))
             self._call.socket.feed(payload, last=last)
@@ -92,11 +92,12 @@ class Incoming:
             self._call.inputs = wire.unpack(payload)
         else:
             self._inbox.received(len(payload))
+            self._inputs = self._inputs or bytearray()
             self._inputs += payload
             self._consumed(len(payload))
             if last:
                 self._call.inputs = wire.unpack(self._inputs)
-                self._inputs = bytearray()
+                self._inputs = b""
         if last and not self._method.request:
             self._submit()
 
@@ -107,11 +108,12 @@ class Incoming:
         if not self._method.inputs:
             body.feed(payload, last=last)
             return
+        self._body = self._body or bytearray()
         self._body += payload
         self._consumed(len(payload))
         if last:
             self._call.whole_body = bytes(self._body)
-            self._body = bytearray()
+            self._body = b""
             body.end()
             self._submit()
 
