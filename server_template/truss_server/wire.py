@@ -41,7 +41,7 @@ STOP = 3  # edge -> worker: finish and exit
 LOG = 4  # worker -> edge, on the stream of a call or 0: {"level", "message", ...}
 
 # About one call; stream 1, 2, ...
-CALL = 8  # edge -> worker: {"method", "framing", "inputs", "request"}
+CALL = 8  # edge -> worker: a `Call`
 INPUT = 9  # edge -> worker: a piece of the marshalled inputs
 BODY = 10  # edge -> worker: a piece of the raw request body
 HEAD = 11  # worker -> edge: how an answer begins that is not one marshalled value
@@ -50,6 +50,9 @@ ERROR = 13  # worker -> edge: the answer ends here, with this error
 CREDIT = 14  # both ways: u32, bytes of pieces that may be sent on top
 CANCEL = 15  # edge -> worker: the client left
 MESSAGE = 16  # both ways: a piece of one marshalled ASGI event of a websocket
+
+Call = tuple[str, str, Any]
+"""Method, framing, and the ASGI scope of the request or None."""
 
 Frame = tuple[int, int, bytes]
 """Kind (with its LAST bit), stream, payload."""

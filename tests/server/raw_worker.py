@@ -102,7 +102,7 @@ class RawWorker:
             then: Kind of an empty frame to send on top, CANCEL.
         """
         self._streams += 1
-        head = wire.pack({"method": method, "framing": framing, "request": None})
+        head = wire.pack((method, framing, None))
         frames = [wire.encode(wire.CALL, self._streams, head)]
         frames += wire.pieces(wire.INPUT, self._streams, wire.pack(inputs))
         if then:
@@ -116,7 +116,7 @@ class RawWorker:
         stream = self._streams
         headers: list[tuple[bytes, bytes]] = []
         request = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
-        head = {"method": method, "framing": "lines", "request": request}
+        head = (method, "lines", request)
         self.send(wire.encode(wire.CALL, stream, wire.pack(head)))
         for kind in kinds:
             message = wire.pack("x" * size) if kind == wire.INPUT else b"x" * size

@@ -61,8 +61,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def start(loop: asyncio.AbstractEventLoop, sock: socket.socket, model: Model) -> Call:
     """Start a call of a model."""
     channel = Channel(sock)
-    head = {"method": "predict", "framing": "lines", "request": dict(SCOPE)}
-    call = Call(channel, 1, head, lambda _: None)
+    call = Call(channel, 1, ("predict", "lines", dict(SCOPE)), lambda _: None)
     call.body = Body(lambda _: None, watched=True)
     call.whole_body, call.inputs = b"", None
     threads = Threads(channel, lambda _: None, lambda: None)

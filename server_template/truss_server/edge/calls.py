@@ -107,8 +107,7 @@ class ModelRoutes:
         try:
             link, _ = self._method(name)  # it may have died while this request waited
             # The slot is free when the model is, not when the client is.
-            head = {"method": name, "framing": client.ask.framing, "request": request}
-            return link.open(head, slot, client.ask)
+            return link.open((name, client.ask.framing, request), slot, client.ask)
         except BaseException:
             slot()
             raise

@@ -219,7 +219,7 @@ class Link(asyncio.Protocol):
             self._on_broken(str(exc))
 
     def open(
-        self, head: Mapping[str, Any], on_end: Callable[[], None] = _nothing, ask: Ask | None = None
+        self, head: wire.Call, on_end: Callable[[], None] = _nothing, ask: Ask | None = None
     ) -> Exchange:
         """Begin a call.
 

@@ -144,7 +144,7 @@ class Supervisor:
         """Call a method of the worker's own; None where it fails or does not answer in time."""
         if self.link is None:
             return None
-        exchange = self.link.open({"method": method, "framing": "lines", "request": None})
+        exchange = self.link.open((method, "lines", None))
         try:
             answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
         except asyncio.TimeoutError:

@@ -60,7 +60,7 @@ class WebsocketRoute:
             return
         request: dict[str, Any] = {key: scope.get(key) for key in _KEYS}
         request["headers"] = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-        exchange = link.open({"method": "websocket", "framing": "lines", "request": request}, slot, ask)
+        exchange = link.open(("websocket", "lines", request), slot, ask)
         incoming = asyncio.create_task(_to_model(exchange, receive))
         try:
             closed = await _to_client(exchange, send)

@@ -56,13 +56,10 @@ class Call:
         on_credit: Called by the reader when there is room again, or no need of it.
     """
 
-    def __init__(
-        self, channel: Channel, stream: int, head: dict[str, Any], ended: Callable[[int], None]
-    ) -> None:
+    def __init__(self, channel: Channel, stream: int, head: wire.Call, ended: Callable[[int], None]) -> None:
         self.stream = stream
-        self.method: str = head["method"]
-        self.framing: str = head["framing"]
-        self.request: dict[str, Any] | None = head["request"]
+        self.method, self.framing, request = head
+        self.request: dict[str, Any] | None = request
         self.body: Body | None = None
         self.whole_body: bytes | None = None
         self.socket: Socket | None = None
