@@ -65,6 +65,13 @@ class Slots:
         """Return the seconds a call that comes now will wait for its slot, by the measured service times."""
         return 0.0 if self._free > 0 else self._service * (len(self._waiting) + 1) / self._limit
 
+    def take(self) -> Callable[[], None] | None:
+        """Take a slot if one is free; return what gives it back, to be called once."""
+        if self._free <= 0:
+            return None
+        self._free -= 1
+        return partial(self._release, time.perf_counter())
+
     async def acquire(self, deadline: float | None = None) -> Callable[[], None]:
         """Take a slot, waiting for one if need be; return what gives it back, to be called once.
 
@@ -74,9 +81,9 @@ class Slots:
         Raises:
             OverloadedError: The queue is full, or the client would not live to see its answer.
         """
-        if self._free > 0:
-            self._free -= 1
-            return partial(self._release, time.perf_counter())
+        slot = self.take()
+        if slot is not None:
+            return slot
         wait = self.expected_wait()
         if len(self._waiting) >= self._queue:
             raise OverloadedError(f"{len(self._waiting)} calls are waiting already", wait)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from truss_server.edge.client import AnswerError, too_large
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 _DEADLINES = (b"x-request-timeout", b"x-stainless-timeout", b"x-stainless-read-timeout")
 """Headers in which a client says how many seconds it will wait; the latter two are sent by OpenAI's and Anthropic's."""
 
+_JSON = b"application/json"
+_MSGPACK = b"application/octet-stream"
+
+_SELDOM = frozenset([b"traceparent", b"x-baseten-request-id", b"x-request-id", *_DEADLINES])
+"""Headers that most requests have none of."""
+
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request's head; a frame, too, has its limit."""
 
-_numbers = itertools.count(1)
+_numbers = count(1)
 _prefix = os.urandom(6).hex()
 
 
@@ -43,27 +49,34 @@ class Ask:
 
     def __init__(self, scope: Scope, dialect: Dialect) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = headers.get(b"x-request-id") or headers.get(b"x-baseten-request-id")
-        self.request_id = _text(given)[:128] if given else f"{_prefix}{next(_numbers):08x}"
-        self.traceparent = _text(headers.get(b"traceparent", b""))[:128]
-        self.binary = _media_type(headers.get(b"content-type", b"")) == b"application/octet-stream"
-        accept = headers.get(b"accept", b"")
-        self.gather = False
-        self.framing = dialect.framing
-        if dialect is PLAIN:
-            if self.binary:
-                self.framing = "binary"
-            elif b"text/event-stream" in accept:
-                self.framing = "sse"
-            # Truss's rule, which its clients rely on: who accepts nothing but JSON gets a stream as one JSON document.
-            self.gather = (
-                accept == b"application/json" and b"openai" not in headers.get(b"user-agent", b"").lower()
-            )
+        self._head = sum(map(len, chain.from_iterable(scope["headers"])), len(scope["query_string"]))
         length = headers.get(b"content-length", b"0")
         self._length = int(length) if length.isdigit() else 0
-        self._head = sum(len(name) + len(value) for name, value in scope["headers"]) + len(
-            scope["query_string"]
-        )
+        content_type = headers.get(b"content-type", _JSON)
+        self.binary = content_type != _JSON and _media_type(content_type) == _MSGPACK
+        self.framing = dialect.framing
+        self.gather = False
+        if dialect is PLAIN:
+            self._read_accept(headers)
+        self.request_id = self.traceparent = ""
+        self.deadline: float | None = None
+        if not _SELDOM.isdisjoint(headers):
+            self._read_seldom(headers)
+        self.request_id = self.request_id or f"{_prefix}{next(_numbers):08x}"
+
+    def _read_accept(self, headers: dict[bytes, bytes]) -> None:
+        accept = headers.get(b"accept", b"")
+        if self.binary:
+            self.framing = "binary"
+        elif b"text/event-stream" in accept:
+            self.framing = "sse"
+        # Truss's rule, which its clients rely on: who accepts nothing but JSON gets a stream as one JSON document.
+        self.gather = accept == _JSON and b"openai" not in headers.get(b"user-agent", b"").lower()
+
+    def _read_seldom(self, headers: dict[bytes, bytes]) -> None:
+        given = headers.get(b"x-request-id") or headers.get(b"x-baseten-request-id", b"")
+        self.request_id = _text(given)[:128]
+        self.traceparent = _text(headers.get(b"traceparent", b""))[:128]
         self.deadline = next(filter(None, (_seconds(headers.get(name)) for name in _DEADLINES)), None)
 
     def check_size(self, limit: int) -> None:
@@ -79,7 +92,7 @@ class Ask:
 
 
 def _media_type(content_type: bytes) -> bytes:
-    return content_type.partition(b";")[0].strip().lower() if content_type else b""
+    return content_type.partition(b";")[0].strip().lower()
 
 
 def _text(value: bytes) -> str:

@@ -103,7 +103,7 @@ class ModelRoutes:
     async def _open(self, client: Client, name: str, facts: dict[str, Any]) -> Exchange:
         """Begin a call when its turn has come."""
         request = client.request_scope() if facts["request"] else None
-        slot = await self._admit(client)
+        slot = self._slots.take() or await self._admit(client)
         try:
             link, _ = self._method(name)  # it may have died while this request waited
             # The slot is free when the model is, not when the client is.
