@@ -11,6 +11,7 @@ from truss_server.edge.asks import Ask
 from truss_server.edge.bodies import parse_body, render_value
 from truss_server.edge.client import AnswerError, Client
 from truss_server.edge.failures import answer_for
+from truss_server.edge.late import Late
 from truss_server.edge.logs import AbortedTransferError, Log
 from truss_server.edge.metrics import Metrics, Stopwatch
 from truss_server.edge.patience import Patience
@@ -44,6 +45,7 @@ class ModelRoutes:
         self._slots = slots
         self._metrics = metrics
         self._log = log
+        self._late = Late()
 
     async def __call__(self, name: str, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request.
@@ -81,13 +83,14 @@ class ModelRoutes:
         inputs = parse_body(body, binary=client.ask.binary) if facts["inputs"] else None
         if not facts["request"]:
             body = b""  # a request that waits for its turn need not hold it twice
-        client.watch(upload=upload, limit=limit)
+        client.watch(self._late, upload=upload, limit=limit)
         exchange = await self._open(client, name, facts)
         patience = Patience(exchange, self._settings.request_timeout)
         try:
-            client.attach(exchange)
+            client.attach(exchange, patience)
             if inputs is not None:
-                await exchange.send(wire.INPUT, inputs)
+                if not exchange.offer(wire.INPUT, inputs):
+                    await exchange.send(wire.INPUT, inputs)
                 if facts["request"]:
                     await exchange.send(wire.BODY, body)
             await self._relay(client, exchange, patience, watch)
@@ -118,6 +121,7 @@ class ModelRoutes:
         Raises:
             AnswerError: 429, or the client left while it waited.
         """
+        client.begin()  # who leaves the queue must never start
         try:
             return await client.unless_gone(self._slots.acquire(client.ask.deadline))
         except OverloadedError as exc:
@@ -151,7 +155,7 @@ class ModelRoutes:
             await self._stream(client, exchange, head, patience, watch)
 
     async def _value(self, client: Client, exchange: Exchange, patience: Patience) -> None:
-        data = await exchange.rest()
+        data = exchange.taken() if exchange.over else await exchange.rest()
         if client.gone:
             return
         self._check(client, exchange, patience)

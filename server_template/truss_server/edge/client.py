@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.asks import Ask
     from truss_server.edge.dialects import Dialect
+    from truss_server.edge.late import Late
     from truss_server.edge.link import Exchange
+    from truss_server.edge.patience import Patience
 
 T = TypeVar("T")
 
@@ -86,6 +88,9 @@ class Client:
         self.gone = False
         self.refusal: AnswerError | None = None
         self._receive = receive
+        self._late: Late | None = None
+        self._limit = 0
+        self._patience: Patience | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._upload: asyncio.Queue[tuple[bytes, int]] | None = None
         self._exchange: Exchange | None = None
@@ -123,15 +128,32 @@ class Client:
                 return b"".join(parts)
             message = await self._receive()
 
-    def watch(self, *, upload: bool, limit: int) -> None:
-        """Begin to wait for the disconnect, and, for an upload, to pass the body on as the model reads it."""
+    def watch(self, late: Late, *, upload: bool, limit: int) -> None:
+        """Wait for the disconnect, late, and pass an upload on, at once, as the model reads it."""
+        self._limit = limit
+        self._late = late
         if upload:
             self._upload = asyncio.Queue(_UPLOAD_MESSAGES)
-        self._start(self._watch(limit))
+            self.begin()
+        else:
+            late.add(self)
 
-    def attach(self, exchange: Exchange) -> None:
-        """Name the call that takes the upload, and that the disconnect ends."""
+    def begin(self) -> None:
+        """Begin to wait, unless that is done, and have others begin to lose patience."""
+        if self._tasks:
+            return
+        if self._late is not None:
+            self._late.remove(self)
+        self._start(self._watch(self._limit))
+        if self._patience is not None:
+            self._patience.begin()
+
+    def attach(self, exchange: Exchange, patience: Patience) -> None:
+        """Name the call that takes the upload, and that the disconnect or the end of patience ends."""
         self._exchange = exchange
+        self._patience = patience
+        if self._tasks:
+            patience.begin()
         if self.gone or self.refusal is not None:
             exchange.abandon()
         elif self._upload is not None:
@@ -186,6 +208,8 @@ class Client:
 
     def close(self) -> None:
         """Stop waiting for the disconnect."""
+        if self._late is not None:
+            self._late.remove(self)
         for task in self._tasks:
             task.cancel()
 

@@ -28,6 +28,7 @@ class Exchange:
         head: How the answer begins, once it does: `kind` and what belongs to it; None where it is one value.
         error: How the answer ended, where it ended with an error: payload of ERROR.
         over: Whether nothing more comes: the answer has ended, or nobody waits for it.
+        loop: The edge's event loop.
     """
 
     def __init__(self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None) -> None:
@@ -35,6 +36,7 @@ class Exchange:
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.over = False
+        self.loop = link.loop
         self._link = link
         self._stream = stream
         self._on_end = on_end
@@ -47,12 +49,22 @@ class Exchange:
         self._sent = 0
         self._granted = wire.WINDOW
 
+    def offer(self, kind: int, message: bytes) -> bool:
+        """Send a whole message if it is small and there is room; else it is to be sent with `send`."""
+        if self.over:
+            return True
+        if len(message) > wire.PIECE or self._granted - self._sent < wire.PIECE:
+            return False
+        self._sent += len(message)
+        self._link.write(wire.encode(kind | wire.LAST, self._stream, message))
+        return True
+
     async def send(self, kind: int, message: bytes | memoryview, last: int = wire.LAST) -> None:
         """Send INPUT or BODY bytes of any size, waiting for credit; stops when the call is over."""
         for at in range(0, max(len(message), 1), wire.PIECE):
             piece = message[at : at + wire.PIECE]
             while self._granted - self._sent < len(piece) and not self.over:
-                self._room = self._link.loop.create_future()
+                self._room = self.loop.create_future()
                 await self._room
             if self.over:
                 return
@@ -75,14 +87,16 @@ class Exchange:
         """Wait for bytes of the answer and return all there are; empty when it has ended."""
         while not self._chunks and not self.over:
             await self._changed()
+        return self.taken()
+
+    def taken(self) -> bytes:
+        """Return the bytes of the answer that have come."""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         return data
 
     async def rest(self) -> bytes:
         """Return all bytes of the answer up to its end, in memory."""
-        if self.over:
-            return await self.more()
         parts = []
         while part := await self.more():
             parts.append(part)
@@ -102,7 +116,7 @@ class Exchange:
             self._link.write(wire.encode_credit(self._stream, credit))
 
     async def _changed(self) -> None:
-        self._news = self._link.loop.create_future()
+        self._news = self.loop.create_future()
         await self._news
 
     def _end(self) -> None:

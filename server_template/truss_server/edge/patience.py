@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from truss_server.edge.link import Exchange
@@ -16,7 +16,7 @@ CLIENT_SECONDS = 120.0
 class Patience:
     """Ends a call whose model is silent too long, or whose client takes nothing for CLIENT_SECONDS.
 
-    One timer a call, looked at once per timeout at most. Made by the task that answers.
+    One timer a call, looked at once per timeout at most.
 
     Args:
         exchange: The call.
@@ -31,19 +31,25 @@ class Patience:
         self.expired = 0.0
         self.stalled = False
         self._sending = False
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[Any] | None = None
         self._exchange = exchange
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
+        self._loop = exchange.loop
         self._last = self._loop.time()
-        self._handle = self._loop.call_later(seconds, self._look)
+        self._handle: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Set the timer: in a call that takes its time."""
+        self._handle = self._loop.call_later(self._seconds, self._look)
 
     def between_chunks(self, seconds: float) -> None:
-        """From now on, wait this long for each chunk."""
-        self._handle.cancel()
+        """From now on, wait this long for each chunk. Called by the task that sends them."""
+        self._task = asyncio.current_task()
         self._seconds = seconds
         self._last = self._loop.time()
-        self._handle = self._loop.call_later(seconds, self._look)
+        if self._handle is not None:
+            self._handle.cancel()
+            self.begin()
 
     def sending(self) -> None:
         """Count from now how long the client takes nothing; a slow client is not a silent model."""
@@ -57,7 +63,8 @@ class Patience:
 
     def close(self) -> None:
         """Stop counting."""
-        self._handle.cancel()
+        if self._handle is not None:
+            self._handle.cancel()
 
     def _look(self) -> None:
         limit = CLIENT_SECONDS if self._sending else self._seconds
