@@ -10,11 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from truss_server.worker.generations import CannotSwapError, Generation, own_modules
 from truss_server.worker.methods import Method, ModelDefinitionError, find_health, find_methods
 from truss_server.worker.secrets import Secrets
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from truss_server.protocol import Manifest
@@ -27,7 +29,7 @@ class Model:
     """An instance of the author's class and the loop its coroutines run in.
 
     Args:
-        root: Folder of the release, also the current directory.
+        root: Folder of the release.
         manifest: Of the release.
         environment: Name of the environment the model runs in.
         loop: Will serve the model; not running yet.
@@ -35,34 +37,79 @@ class Model:
     Attributes:
         methods: What it can be called by, once it is loaded.
         health: What answers whether it is healthy.
+        roots: Folders that its code may come from, the newest first.
     """
 
     def __init__(
         self, root: Path, manifest: Manifest, environment: str, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.methods: dict[str, Method] = {}
-        self._root = root
+        self.roots = [root]
         self._manifest = manifest
         self._environment = {"name": environment}
         self._loop = loop
         self._instance: Any = None
+        self._generation: Generation | None = None
 
-    def load(self) -> None:
+    def load(self, *, swaps: bool) -> None:
         """Import, construct and load. `load()` is tried again as often as NUM_LOAD_RETRIES_TRUSS says (1).
+
+        Args:
+            swaps: Whether `swapped` may be called later.
 
         Raises:
             ModelDefinitionError: No such class, or signatures that break the rules (all of them are named).
             Exception: Whatever the author's code raises.
         """
-        model_class = import_class(self._root, self._manifest.config)
+        (root,) = self.roots
+        config = self._manifest.config
+        packages = root / config["bundled_packages_dir"]
+        sys.path[:0] = [str(root), str(packages)] if packages.is_dir() else [str(root)]
+        if swaps:
+            self._generation = Generation(root, config["bundled_packages_dir"])
+            own_modules.begin(self._generation)
+        model_class = import_class(config)
         self._instance = model_class(**self._init_arguments(model_class))
-        self.methods = find_methods(self._instance)
-        self.health = find_health(self._instance)
+        self._read()
         self._call("setup_environment", self._environment)
         for retry in range(int(os.environ.get(RETRIES_VARIABLE, "1")), -1, -1):
             if self._load(again=retry > 0):
                 return
             time.sleep(RETRY_SECONDS)
+
+    def swapped(
+        self, root: Path, manifest: Manifest, run: Sequence[str], keep: Mapping[str, Collection[str]]
+    ) -> Model:
+        """Return a model of new code that goes on with what this one has loaded; `__init__` and `load` do not run.
+
+        Args:
+            root: Folder of the new version.
+            manifest: Of the new version.
+            run: Files whose modules are executed again; see `Generation.following`.
+            keep: Names whose objects stay what they are; likewise.
+
+        Raises:
+            CannotSwapError: The new code has to load itself.
+            ModelDefinitionError: As for `load`.
+            Exception: Whatever importing the new code raises.
+        """
+        if self._generation is None:
+            raise CannotSwapError("this worker was not started for swaps")
+        config = manifest.config
+        new = Model(root, manifest, self._environment["name"], self._loop)
+        new._generation = self._generation.following(root, config["bundled_packages_dir"], run, keep)
+        new.roots = new._generation.roots
+        with own_modules.showing(new._generation):
+            model_class = import_class(config)
+            new._instance = _take_over(model_class, self._instance)
+            new._read()
+        new._generation.close()
+        own_modules.show(new._generation)
+        return new
+
+    def _read(self) -> None:
+        self.methods = find_methods(self._instance)
+        self.health = find_health(self._instance)
 
     def _load(self, *, again: bool) -> bool:
         """Run the author's `load()` once; where it may be tried again, a failure is logged and not raised."""
@@ -92,7 +139,7 @@ class Model:
         config = self._manifest.config
         offered = {
             "config": config,
-            "data_dir": self._root / config["data_dir"],
+            "data_dir": self.roots[0] / config["data_dir"],
             "secrets": Secrets(config.get("secrets") or {}),
             "environment": self._environment,
         }
@@ -109,17 +156,13 @@ class Model:
         return {p.name: offered[p.name] for p in parameters if p.name in offered}
 
 
-def import_class(root: Path, config: dict[str, Any]) -> Any:
+def import_class(config: dict[str, Any]) -> Any:
     """Import the author's class by its name in the package, so that its relative imports work.
 
     Raises:
         ModelDefinitionError: There is none of that name.
         Exception: Whatever the import raises.
     """
-    sys.path.insert(0, str(root))
-    packages = root / config["bundled_packages_dir"]
-    if packages.is_dir():
-        sys.path.insert(1, str(packages))
     file = config["model_class_filename"]
     parts = [*config["model_module_dir"].strip("/").split("/"), file[: -len(".py")]]
     if not all(part.isidentifier() for part in parts):
@@ -130,3 +173,21 @@ def import_class(root: Path, config: dict[str, Any]) -> Any:
         return getattr(module, name)
     except AttributeError:
         raise ModelDefinitionError(f"{'/'.join(parts)}.py has no class `{name}`") from None
+
+
+def _take_over(model_class: Any, running: Any) -> Any:
+    """Return an instance of a class that shares the attributes of the one that runs.
+
+    Raises:
+        CannotSwapError: It cannot have all that the other one has, or would lose it with the other one's end.
+    """
+    if any(vars(one).get("__slots__") for one in type(running).__mro__):
+        raise CannotSwapError("the class of the model has `__slots__`")
+    if hasattr(running, "__del__"):
+        raise CannotSwapError("the class of the model has a `__del__`, which would run for the old instance")
+    try:
+        instance = model_class.__new__(model_class)
+        instance.__dict__ = running.__dict__
+    except Exception as exc:
+        raise CannotSwapError(f"an instance cannot be made without `__init__`: {exc}") from exc
+    return instance

@@ -1,0 +1,201 @@
+"""The package's own modules, one set for each generation of its code, side by side in one process.
+
+`sys.modules` shows one generation at a time: the newest, but for the moment in which code of an older one imports
+something of the package. Modules that did not change, and import nothing that did, are shared between generations.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+import threading
+from contextlib import contextmanager
+from importlib.machinery import PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+
+_python_import = builtins.__import__
+
+
+class CannotSwapError(Exception):
+    """A new version cannot take over what the running one has loaded; it has to be loaded itself."""
+
+
+class Generation:
+    """One version of the package's code.
+
+    Args:
+        root: Folder of the version.
+        packages: Folder of its bundled packages, relative to the root.
+
+    Attributes:
+        roots: Folders of its version and of those before it that it shares modules with.
+        paths: Folders that its modules are imported from.
+        modules: Those that were imported, by name, while `sys.modules` shows another generation.
+        places: Where modules that were found lie, by name: a file; of a package also its folder, with a slash.
+    """
+
+    def __init__(self, root: Path, packages: str) -> None:
+        self.roots = [root]
+        self.paths = [str(root), str(root / packages)]
+        self.modules: dict[str, ModuleType] = {}
+        self.places: dict[str, list[str]] = {}
+        self._before: Generation | None = None
+        self._keep: Mapping[str, Collection[str]] = {}
+        self._builtins = {**vars(builtins), "__import__": self._import}
+        # A name of the package stays one where a version no longer has it: importing it then fails as it should.
+        self._tops = {path.stem for folder in self.paths for path in Path(folder).glob("*")}
+
+    def following(
+        self, root: Path, packages: str, run: Sequence[str], keep: Mapping[str, Collection[str]]
+    ) -> Generation:
+        """Return the next generation; what it shares with this one is in it, and nothing is imported yet.
+
+        Args:
+            root: Folder of its version.
+            packages: As for the class.
+            run: Files, relative, that are to be executed again: what changed, and all that imports it.
+            keep: Names at the top level of a file whose objects stay those of this generation, by file.
+        """
+        new = Generation(root, packages)
+        new.roots += self.roots
+        new._before, new._keep = self, keep
+        for name, places in self.places.items():
+            if name in sys.modules and not any(_is_at(path, place) for path in run for place in places):
+                new.modules[name] = sys.modules[name]
+                new.places[name] = places
+        return new
+
+    def found(self, spec: ModuleSpec) -> None:
+        """Note a module that is about to be imported, which is then executed as one of this generation."""
+        self.places[spec.name] = [self._relative(folder) + "/" for folder in spec.submodule_search_locations or ()]
+        if spec.origin is not None:
+            self.places[spec.name].append(self._relative(spec.origin))
+        if type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(spec.name, cast("str", spec.origin), self)
+
+    def prepare(self, module: ModuleType, file: str) -> Collection[str]:
+        """Give a module what it has before it is executed; return the names it keeps.
+
+        Raises:
+            CannotSwapError: The generation before has no such name.
+        """
+        space = vars(module)
+        space["__builtins__"] = self._builtins
+        for name, shared in self.modules.items():  # a package is new, and modules in it may be shared
+            if name.rpartition(".")[0] == module.__name__:
+                space[name.rpartition(".")[2]] = shared
+        keep = self._keep.get(self._relative(file), ())
+        if keep and self._before is not None:
+            running = vars(self._before.modules.get(module.__name__, builtins))
+            missing = [name for name in keep if name not in running]
+            if missing:
+                raise CannotSwapError(f"{self._relative(file)} has no {', '.join(missing)} that could be kept")
+            space.update({name: running[name] for name in keep})
+        return keep
+
+    def close(self) -> None:
+        """Forget the generation before."""
+        self._before = None
+
+    def _relative(self, path: str) -> str:
+        """Return a path as the package names it; modules of a shared package lie in the version it is of."""
+        return next(Path(path).relative_to(root).as_posix() for root in self.roots if Path(path).is_relative_to(root))
+
+    def _import(
+        self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> Any:
+        """Stands for `__import__` in this generation's code: names of the package are its own."""
+        if level == 0 and name.partition(".")[0] not in self._tops:
+            return _python_import(name, globals, locals, fromlist, level)
+        with own_modules.showing(self):
+            return _python_import(name, globals, locals, fromlist, level)
+
+
+def _is_at(path: str, place: str) -> bool:
+    return path == place or (place.endswith("/") and path.startswith(place))
+
+
+class _Loader(SourceFileLoader):
+    """Executes a file as a module of a generation, without the statements that would make anew what is kept."""
+
+    def __init__(self, name: str, path: str, generation: Generation) -> None:
+        super().__init__(name, path)
+        self._generation = generation
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the file; part of importlib.abc.Loader."""
+        keep = self._generation.prepare(module, self.path)
+        if not keep:
+            super().exec_module(module)
+            return
+        tree = ast.parse(self.get_data(self.path), self.path)
+        tree.body = [statement for statement in tree.body if not _makes_only(statement, keep)]
+        exec(compile(tree, self.path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - what importing is
+
+
+def _makes_only(statement: ast.stmt, names: Collection[str]) -> bool:
+    """Tell whether all that a statement does is to bind names out of `names`."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return statement.name in names
+    if isinstance(statement, ast.Assign):
+        return all(isinstance(target, ast.Name) and target.id in names for target in statement.targets)
+    if isinstance(statement, ast.AnnAssign):
+        return isinstance(statement.target, ast.Name) and statement.target.id in names
+    return False
+
+
+class OwnModules:
+    """Which generation `sys.modules`, `sys.path` and the import system show."""
+
+    def __init__(self) -> None:
+        self._shown: Generation | None = None
+        self._lock = threading.RLock()
+
+    def begin(self, generation: Generation) -> None:
+        """Show the first generation, whose folders are on `sys.path`."""
+        self._shown = generation
+        sys.meta_path.insert(0, cast("Any", self))
+
+    @contextmanager
+    def showing(self, generation: Generation) -> Iterator[None]:
+        """Show a generation while the block runs; other threads that import from the package wait."""
+        with self._lock:
+            before = self._shown
+            self.show(generation)
+            try:
+                yield
+            finally:
+                self.show(cast("Generation", before))
+
+    def show(self, generation: Generation) -> None:
+        """Show a generation from now on."""
+        with self._lock:
+            before = self._shown
+            if generation is before or before is None:
+                return
+            before.modules = {name: sys.modules.pop(name) for name in before.places if name in sys.modules}
+            sys.modules.update(generation.modules)
+            for old, new in zip(before.paths, generation.paths):
+                sys.path[:] = [new if path == old else path for path in sys.path]
+            self._shown = generation
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:  # noqa: ARG002
+        """Find a module of the package; part of importlib.abc.MetaPathFinder."""
+        generation = self._shown
+        if generation is None or (path is not None and name.rpartition(".")[0] not in generation.places):
+            return None
+        spec = PathFinder.find_spec(name, generation.paths if path is None else path)
+        if spec is not None:
+            generation.found(spec)
+        return spec
+
+
+own_modules = OwnModules()
+"""Of this process, as `sys.modules` is."""
