@@ -36,8 +36,10 @@ LAST = 0x80
 
 # About the connection; stream 0.
 HELLO = 1  # worker -> edge: {"protocol", "python", "pid"}
-STATE = 2  # worker -> edge: {"state": "ready" | "failed", ...}
+STATE = 2  # worker -> edge: {"state": "ready" | "failed", ...}, and what came of a SWAP
 STOP = 3  # edge -> worker: finish and exit
+SWAP = 5  # edge -> worker: {"generation", "root", "modules", "keep"}: import a new version beside this one
+DROP = 6  # edge -> worker: the number of a generation that is called no more
 LOG = 4  # worker -> edge, on the stream of a call or 0: {"level", "message", ...}
 
 # About one call; stream 1, 2, ...
@@ -51,8 +53,8 @@ CREDIT = 14  # both ways: u32, bytes of pieces that may be sent on top
 CANCEL = 15  # edge -> worker: the client left
 MESSAGE = 16  # both ways: a piece of one marshalled ASGI event of a websocket
 
-Call = tuple[str, str, Any]
-"""Method, framing, and the ASGI scope of the request or None."""
+Call = tuple[str, str, Any, int]
+"""Method, framing, the ASGI scope of the request or None, and the generation that is to answer."""
 
 Frame = tuple[int, int, bytes]
 """Kind (with its LAST bit), stream, payload."""

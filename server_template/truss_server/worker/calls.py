@@ -43,6 +43,7 @@ class Call:
 
     Attributes:
         method: Name of the model's method.
+        generation: Of the model that is to answer.
         framing: How objects of a stream become bytes: lines, openai or anthropic.
         request: The HTTP request's scope, where the method asked for it.
         body: The raw request body and the disconnect, where the method asked for the request.
@@ -58,7 +59,7 @@ class Call:
 
     def __init__(self, channel: Channel, stream: int, head: wire.Call, ended: Callable[[int], None]) -> None:
         self.stream = stream
-        self.method, self.framing, request = head
+        self.method, self.framing, request, self.generation = head
         self.request: dict[str, Any] | None = request
         self.body: Body | None = None
         self.whole_body: bytes | None = None

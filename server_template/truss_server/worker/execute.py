@@ -22,6 +22,7 @@ from truss_server.worker.sockets import run_socket
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from collections.abc import Sequence
     from pathlib import Path
 
     from truss_server.worker.calls import Call
@@ -49,13 +50,13 @@ class Executor:
 
     Args:
         loop: The event loop of the model's coroutines; it may not run yet.
-        root: Folder of the release, for tracebacks.
+        roots: Folders of the release's versions, for tracebacks.
         threads: Run synchronous code.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, root: Path, threads: Threads) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, roots: Sequence[Path], threads: Threads) -> None:
         self._loop = loop
-        self._root = root
+        self._roots = roots
         self._threads = threads
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: deque[tuple[Call, Callable[[], Coroutine[Any, Any, None]]]] = deque()
@@ -215,7 +216,7 @@ class Executor:
         elif call.cancelled or isinstance(exc, ClientLeftError):
             call.fail(GONE)
         else:
-            call.fail(describe(exc, self._root))
+            call.fail(describe(exc, self._roots))
 
 
 def _scope(call: Call) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from truss_server.worker.encode import UnserializableError, plain
 from truss_server.worker.inputs import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 _OURS = str(Path(__file__).resolve().parent)
@@ -27,12 +28,12 @@ _TRACEBACK = 32 * 1024
 """Characters of a traceback that are kept."""
 
 
-def describe(exc: BaseException, root: Path) -> dict[str, Any]:
+def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
     """Return the payload of an ERROR frame for what a model raised.
 
     Args:
         exc: What it raised.
-        root: Folder of the release; files in it are named as the package names them.
+        roots: Folders of the release's versions; files in them are named as the package names them.
 
     Returns:
         `status` (int), and, where it was raised to be an answer (HTTPException), `detail` (plain value for the client)
@@ -49,7 +50,7 @@ def describe(exc: BaseException, root: Path) -> dict[str, Any]:
         "status": 500,
         "type": type(exc).__name__,
         "message": _cut(_written(lambda: str(exc)), _MESSAGE),
-        "traceback": _written(lambda: user_traceback(exc, root)),
+        "traceback": _written(lambda: user_traceback(exc, roots)),
     }
 
 
@@ -70,7 +71,7 @@ def _written(write: Callable[[], str]) -> str:
         return f"[{type(failure).__name__} while this was written]"
 
 
-def user_traceback(exc: BaseException, root: Path) -> str:
+def user_traceback(exc: BaseException, roots: Sequence[Path]) -> str:
     """Format an exception, and those that caused it, without the frames of this server."""
     pending: list[BaseException | None] = [exc]
     seen: set[int] = set()
@@ -81,7 +82,8 @@ def user_traceback(exc: BaseException, root: Path) -> str:
             one.__traceback__ = _skip_ours(one.__traceback__)
             pending += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
     text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, limit=-_FRAMES))
-    text = text.replace(f'File "{root}{os.sep}', 'File "')
+    for root in roots:
+        text = text.replace(f'File "{root}{os.sep}', 'File "')
     if len(text) > _TRACEBACK:  # by a long message, which stands at the end; the frames are at the beginning
         half = _TRACEBACK // 2
         return f"{text[:half]}\n[{len(text) - _TRACEBACK} characters cut]\n{text[-half:]}"

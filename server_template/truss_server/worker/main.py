@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from truss_server import wire
 from truss_server.protocol import MANIFEST, Manifest
@@ -23,13 +23,10 @@ from truss_server.worker.channel import Channel
 from truss_server.worker.execute import Executor
 from truss_server.worker.failures import describe
 from truss_server.worker.incoming import Incoming
-from truss_server.worker.methods import METRICS
 from truss_server.worker.model import Model
 from truss_server.worker.output import LogHandler, Output
+from truss_server.worker.swaps import Swaps
 from truss_server.worker.threads import Threads
-
-if TYPE_CHECKING:
-    from truss_server.worker.methods import Method
 
 
 class Server:
@@ -41,15 +38,16 @@ class Server:
         root: Folder of the release.
 
     Attributes:
-        methods: What can be called, once the model is loaded.
+        swaps: What can be called, once the model is loaded.
     """
 
     def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, root: Path) -> None:
-        self.methods: dict[str, Method] = {}
+        roots = [root]
+        self.swaps = Swaps(channel, roots)
         self._channel = channel
         self._loop = loop
         self._threads = Threads(channel, self.handle, _lost)
-        self._executor = Executor(loop, root, self._threads)
+        self._executor = Executor(loop, roots, self._threads)
         self._incoming: dict[int, Incoming] = {}
 
     def start(self) -> None:
@@ -65,10 +63,14 @@ class Server:
         kind, stream, payload = frame
         if kind == wire.CALL:
             call = Call(self._channel, stream, wire.unpack(payload), self._forget)
-            method = self.methods[call.method]
+            method = self.swaps.method(call.generation, call.method)
             incoming = Incoming(call, method, self._channel, self._loop, self._executor.submit)
             self._incoming[stream] = incoming
             incoming.begin()
+        elif kind == wire.SWAP:
+            self.swaps.swap(wire.unpack(payload))
+        elif kind == wire.DROP:
+            self.swaps.drop(wire.unpack(payload))
         elif kind == wire.STOP:
             self._loop.call_soon_threadsafe(self._loop.stop)
         else:
@@ -81,18 +83,20 @@ class Server:
 
 
 def main() -> NoReturn:
-    """Run a worker: `boot.py --fd N --release DIR --environment ENV`."""
+    """Run a worker: `boot.py --fd N --release DIR --environment ENV --generation N [--swaps]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True, help="connected Unix socket")
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
+    parser.add_argument("--generation", type=int, required=True, help="number of what is loaded")
+    parser.add_argument("--swaps", action="store_true", help="be ready to take new code later")
     args = parser.parse_args()
     faulthandler.enable()  # a segmentation fault shows in the log where in the model it happened
     _leave_the_end_to_the_edge()
     sock = socket.socket(fileno=args.fd)
     sock.set_inheritable(False)  # what the model starts must not keep the connection open
     os._exit(
-        run(sock, args.release.resolve(), args.environment)
+        run(sock, args.release.resolve(), args.environment, args.generation, swaps=args.swaps)
     )  # the model's threads may never end by themselves
 
 
@@ -120,7 +124,7 @@ def _leave_the_end_to_the_edge() -> None:
     os.register_at_fork(before=block, after_in_parent=allow, after_in_child=restore)
 
 
-def run(sock: socket.socket, root: Path, environment: str) -> int:
+def run(sock: socket.socket, root: Path, environment: str, generation: int, *, swaps: bool) -> int:
     """Load the model of a release and serve it over a socket; return the exit code.
 
     The socket is read on other threads from the start: an edge that goes away ends this process also
@@ -141,7 +145,20 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
     server.start()
     capture_output(channel)
     try:
-        return _serve(server, channel, loop, root, environment)
+        try:
+            manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+            model = Model(root, manifest, environment, loop)
+            model.load(swaps=swaps)
+        except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
+            sys.stdout.flush()
+            sys.stderr.flush()
+            channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, [root])})))
+            return 1
+        gc.freeze()  # what load() made stays; no collection needs to look at it again
+        server.swaps.add(generation, model)
+        loop.run_forever()
+        _unload(server.swaps)
+        return 0
     except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one
         traceback.print_exc()
         return 1
@@ -151,28 +168,12 @@ def run(sock: socket.socket, root: Path, environment: str) -> int:
         channel.close()
 
 
-def _serve(
-    server: Server, channel: Channel, loop: asyncio.AbstractEventLoop, root: Path, environment: str
-) -> int:
+def _unload(swaps: Swaps) -> None:
     try:
-        manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
-        model = Model(root, manifest, environment, loop)
-        model.load()
-    except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        sys.stdout.flush()
-        sys.stderr.flush()
-        channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, root)})))
-        return 1
-    server.methods = {**model.methods, "is_healthy": model.health, "metrics": METRICS}
-    gc.freeze()  # what load() made stays; no collection needs to look at it again
-    methods = {name: method.facts() for name, method in model.methods.items()}
-    channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "ready", "methods": methods})))
-    loop.run_forever()
-    try:
-        model.unload()
+        if swaps.newest is not None:
+            swaps.newest.unload()
     except BaseException:
         logging.getLogger("truss").exception("unload() failed")
-    return 0
 
 
 def capture_output(channel: Channel) -> None:
