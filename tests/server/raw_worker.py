@@ -57,7 +57,16 @@ class RawWorker:
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(30)
         with theirs:
-            arguments = ["--fd", str(theirs.fileno()), "--release", str(root), "--environment", "test"]
+            arguments = [
+                "--fd",
+                str(theirs.fileno()),
+                "--release",
+                str(root),
+                "--environment",
+                "test",
+                "--generation",
+                "1",
+            ]
             self.process = subprocess.Popen(
                 [python, "-u", str(package / "worker" / "boot.py"), *arguments],
                 pass_fds=[theirs.fileno()],
@@ -102,7 +111,7 @@ class RawWorker:
             then: Kind of an empty frame to send on top, CANCEL.
         """
         self._streams += 1
-        head = wire.pack((method, framing, None))
+        head = wire.pack((method, framing, None, 1))
         frames = [wire.encode(wire.CALL, self._streams, head)]
         frames += wire.pieces(wire.INPUT, self._streams, wire.pack(inputs))
         if then:
@@ -116,7 +125,7 @@ class RawWorker:
         stream = self._streams
         headers: list[tuple[bytes, bytes]] = []
         request = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
-        head = (method, "lines", request)
+        head = (method, "lines", request, 1)
         self.send(wire.encode(wire.CALL, stream, wire.pack(head)))
         for kind in kinds:
             message = wire.pack("x" * size) if kind == wire.INPUT else b"x" * size

@@ -61,11 +61,11 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def start(loop: asyncio.AbstractEventLoop, sock: socket.socket, model: Model) -> Call:
     """Start a call of a model."""
     channel = Channel(sock)
-    call = Call(channel, 1, ("predict", "lines", dict(SCOPE)), lambda _: None)
+    call = Call(channel, 1, ("predict", "lines", dict(SCOPE), 1), lambda _: None)
     call.body = Body(lambda _: None, watched=True)
     call.whole_body, call.inputs = b"", None
     threads = Threads(channel, lambda _: None, lambda: None)
-    Executor(loop, Path.cwd(), threads).submit(call, find_methods(model)["predict"])
+    Executor(loop, [Path.cwd()], threads).submit(call, find_methods(model)["predict"])
     assert model.started.wait(10)
     return call
 

@@ -121,7 +121,6 @@ class Load:
 
 def disturb(edge: Edge, rng: random.Random) -> None:
     """Do something bad to the worker, and wait for the next one if that is what follows."""
-    generation = metric(edge, "truss_generation")
     (pid,) = edge.workers()
     kind = rng.choice(["kill", "segfault", "stop"])
     if kind == "stop":
@@ -130,7 +129,8 @@ def disturb(edge: Edge, rng: random.Random) -> None:
         os.kill(pid, signal.SIGCONT)
     else:
         os.kill(pid, signal.SIGKILL if kind == "kill" else signal.SIGSEGV)
-        wait_until(lambda: metric(edge, "truss_generation") > generation, 20, what="the next worker")
+        wait_until(lambda: edge.workers() not in ([], [pid]), 20, what="the next worker")
+        edge.wait_ready()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

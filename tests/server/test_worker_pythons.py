@@ -225,7 +225,7 @@ def test_cancelled_before_its_inputs_are_there(worker: RawWorker) -> None:
     """A call of which only the beginning came ends with its CANCEL."""
     worker._streams += 1
     stream = worker._streams
-    head = wire.pack(("predict", "lines", None))
+    head = wire.pack(("predict", "lines", None, 1))
     worker.send(wire.encode(wire.CALL, stream, head) + wire.encode(wire.INPUT, stream, b"x" * 100))
 
     worker.cancel(stream)
@@ -252,9 +252,9 @@ def test_it_ends_when_asked(bare_python: str, tmp_path: Path) -> None:
     [
         (wire.MAX_PAYLOAD + 1).to_bytes(4, "big") + bytes(5),
         wire.encode(wire.CALL, 1, b"\xff"),
-        wire.encode(wire.CALL, 1, wire.pack(("predict", "lines", None)))
+        wire.encode(wire.CALL, 1, wire.pack(("predict", "lines", None, 1)))
         + wire.encode(wire.BODY, 1, b"nobody asked"),
-        wire.encode(wire.CALL, 1, wire.pack(("predict", "lines", None)))
+        wire.encode(wire.CALL, 1, wire.pack(("predict", "lines", None, 1)))
         + wire.encode(wire.INPUT, 1, bytes(65536)) * 4
         + wire.encode(wire.HEAD, 1, b""),
     ],

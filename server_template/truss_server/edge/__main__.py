@@ -17,6 +17,7 @@ import uvloop
 
 from truss_server.edge.admission import Slots
 from truss_server.edge.calls import ModelRoutes
+from truss_server.edge.control import Control
 from truss_server.edge.http import Protocol
 from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
@@ -71,6 +72,7 @@ async def serve(settings: Settings, log: Log) -> int:
         return 1
     metrics = Metrics()
     supervisor = Supervisor(settings, metrics, log)
+    control = await open_control(settings, supervisor, log)
     slots = Slots(settings.concurrency, settings.queue)
     metrics.watch_slots(slots)
 
@@ -109,10 +111,23 @@ async def serve(settings: Settings, log: Log) -> int:
         server.should_exit = True
         await serving
         return supervising.result()
+    if control is not None:
+        control.close()
     await supervisor.stop()
     await supervising
     serving.result()
     return 0
+
+
+async def open_control(settings: Settings, supervisor: Supervisor, log: Log) -> asyncio.Server | None:
+    """Open the control channel, where there is to be one; a disk that cannot hold it is no reason not to serve."""
+    if settings.control is None:
+        return None
+    try:
+        return await Control(settings, supervisor, log, settings.control).serve()
+    except OSError as exc:
+        log.write("WARNING", f"edits cannot be taken: {exc}")
+        return None
 
 
 def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:

@@ -115,7 +115,8 @@ def _add_health(api: FastAPI, settings: Settings, supervisor: Supervisor) -> Non
             "status": supervisor.status,
             "model": settings.manifest.model,
             "environment": settings.environment,
-            "digest": settings.manifest.digest,
+            "digest": supervisor.version.manifest.digest,
+            "generation": supervisor.generation,
         }
         if healthy:
             return JSONResponse(facts)

@@ -75,6 +75,9 @@ class ModelRoutes:
     async def _answer(self, client: Client, name: str, watch: Stopwatch) -> None:
         if client.scope["method"] != "POST":
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
+        if (held := self._supervisor.held) is not None:
+            client.begin()
+            await client.unless_gone(asyncio.shield(held))
         _, facts = self._method(name)
         limit = self._settings.body_limit
         client.ask.check_size(limit)
@@ -108,9 +111,16 @@ class ModelRoutes:
         request = client.request_scope() if facts["request"] else None
         slot = self._slots.take() or await self._admit(client)
         try:
-            link, _ = self._method(name)  # it may have died while this request waited
+            if (held := self._supervisor.held) is not None:
+                client.begin()
+                await client.unless_gone(asyncio.shield(held))
+            link = self._still(name, facts)  # it may have died while this request waited, or be another one
+            if self._settings.control is not None:
+                client.generation = self._supervisor.generation
             # The slot is free when the model is, not when the client is.
-            return link.open((name, client.ask.framing, request), slot, client.ask)
+            return link.open(
+                (name, client.ask.framing, request, self._supervisor.generation), slot, client.ask
+            )
         except BaseException:
             slot()
             raise
@@ -140,6 +150,13 @@ class ModelRoutes:
         if facts is None:
             raise AnswerError(404, f"the model has no method `{name}`")
         return link, facts
+
+    def _still(self, name: str, facts: dict[str, Any]) -> Link:
+        """Return the link to a method whose inputs were prepared as `facts` had it."""
+        link, now = self._method(name)
+        if (now["inputs"], now["request"]) != (facts["inputs"], facts["request"]):
+            raise AnswerError(503, f"`{name}` takes other arguments by now", ((b"retry-after", b"0"),))
+        return link
 
     async def _relay(self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch) -> None:
         """Bring the answer to the client."""

@@ -76,6 +76,7 @@ class Client:
     Attributes:
         gone: Whether the client left.
         status: Of its answer, as far as one was sent.
+        generation: Of the code that answers, to be named in the answer; None where it is not to be.
         refusal: Why the call was ended although the client is there.
     """
 
@@ -86,6 +87,7 @@ class Client:
         self.ask = ask
         self.status = GONE
         self.gone = False
+        self.generation: int | None = None
         self.refusal: AnswerError | None = None
         self._receive = receive
         self._late: Late | None = None
@@ -240,6 +242,8 @@ class Client:
         """Send the head of an answer."""
         self.status = status
         headers.append((b"x-request-id", self.ask.request_id.encode("latin-1", "replace")))
+        if self.generation is not None:
+            headers.append((b"x-truss-generation", b"%d" % self.generation))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 

@@ -29,9 +29,12 @@ class Exchange:
         error: How the answer ended, where it ended with an error: payload of ERROR.
         over: Whether nothing more comes: the answer has ended, or nobody waits for it.
         loop: The edge's event loop.
+        generation: Of the model that answers.
     """
 
-    def __init__(self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None) -> None:
+    def __init__(
+        self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None, generation: int
+    ) -> None:
         self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
@@ -40,6 +43,7 @@ class Exchange:
         self._link = link
         self._stream = stream
         self._on_end = on_end
+        self.generation = generation
         self._chunks: list[bytes] = []
         self._events: deque[tuple[dict[str, Any], int]] = deque()  # of a websocket, with bytes of the window
         self._event = bytearray()
@@ -245,7 +249,7 @@ class Link(asyncio.Protocol):
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask)
+        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask, head[3])
         return exchange
 
     def write(self, frames: bytes) -> None:
@@ -261,6 +265,11 @@ class Link(asyncio.Protocol):
         frames, self._outbox = self._outbox, []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(frames))
+
+    def calls(self, generation: int | None = None) -> int:
+        """Return how many calls run, of a generation or of all."""
+        exchanges = self._exchanges.values()
+        return sum(generation is None or exchange.generation == generation for exchange in exchanges)
 
     def stop(self) -> None:
         """Ask the worker to finish and exit."""

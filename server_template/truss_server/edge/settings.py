@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from truss_server.edge.versions import current_version
+from truss_server.edge.worker import Version
 from truss_server.protocol import DEFAULT_CONCURRENCY, MANIFEST, Manifest
 
 if TYPE_CHECKING:
@@ -21,9 +23,9 @@ class Settings:
     """Everything the edge needs to know before it starts.
 
     Attributes:
-        root: Folder of the release.
-        manifest: Of the release.
-        python: Interpreter of the model's environment.
+        version: What to load first: the release, or what edits have made of it.
+        manifest: Of that version.
+        control: Folder of the control channel and of versions; None where the deployment takes no edits.
         environment: Name of the environment the deployment belongs to.
         host: Address to bind, where no socket is inherited.
         port: Port to bind, likewise.
@@ -37,9 +39,9 @@ class Settings:
         body_limit: Bytes of a request body; more are answered 413.
     """
 
-    root: Path
+    version: Version
     manifest: Manifest
-    python: str
+    control: Path | None
     environment: str
     host: str
     port: int
@@ -74,17 +76,22 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
     parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
+    parser.add_argument("--control", type=Path, help="folder, to take edits by a socket in it")
     args = parser.parse_args(arguments)
-    root = args.release.resolve()
+    root, generation = args.release.resolve(), 1
+    if args.control is not None:
+        root, generation = current_version(args.control.resolve()) or (root, generation)
     try:
         manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         parser.error(f"{root} is no release: {exc}")
     runtime: dict[str, Any] = manifest.config["runtime"]
     return Settings(
-        root=root,
+        version=Version(
+            root, manifest, generation, args.python, args.environment, swaps=args.control is not None
+        ),
         manifest=manifest,
-        python=args.python,
+        control=args.control and args.control.resolve(),
         environment=args.environment,
         host=args.host,
         port=args.port,

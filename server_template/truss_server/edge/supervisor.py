@@ -1,31 +1,24 @@
-"""The worker's life as the edge sees it: started, loaded, dead, started again, stopped."""
+"""Which worker serves: started, started again when it dies, replaced by one with newer code, stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-import os
-import signal
-import socket
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
-from truss_server.edge.link import Link
-from truss_server.edge.output import copy_output
-from truss_server.protocol import ENVIRONMENT_VARIABLE, EXIT_LOAD_FAILED, EXIT_WORKER_LOST
+from truss_server.edge.worker import FailedError, RefusedError, Version, Worker
+from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
-    from truss_server.edge.asks import Ask
+    from truss_server.edge.link import Link
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
-
-_BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
 
 BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds before the first, second, ... start after a death; with one death more in a row it is given up."""
@@ -33,23 +26,17 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
 STEADY = 60.0
 """Seconds a worker must have been ready for its death not to count as one more in a row."""
 
-STOP_TIMEOUT = 5.0
-"""Seconds a worker is given to exit when asked to."""
-
 HEALTH_SECONDS = 1.0
 """How long a model's answer to whether it is healthy counts."""
 
-ASK_TIMEOUT = 5.0
-"""Seconds the worker is given to answer a question of the edge's own."""
-
-LAST_WORDS = 1.0
-"""Seconds to wait for the end of what a dead worker has sent."""
+QUIET_SECONDS = 0.1
+"""Between two looks whether calls of an older generation still run."""
 
 _NOT_LOADED = "the model could not be loaded"
 
 
 class Supervisor:
-    """Keeps one worker running.
+    """Keeps one worker serving.
 
     Args:
         settings: Of the edge.
@@ -58,62 +45,72 @@ class Supervisor:
         backoff: Seconds before the first, second, ... start after a death.
 
     Attributes:
-        link: Connection to a worker whose model is loaded; None while there is none.
         was_ready: Whether a model was loaded once.
-        methods: What that model can be called by: name -> {"inputs", "request"}.
     """
 
     def __init__(
         self, settings: Settings, metrics: Metrics, log: Log, backoff: Sequence[float] = BACKOFF
     ) -> None:
         self.was_ready = False
-        self.link: Link | None = None
-        self.methods: dict[str, dict[str, Any]] = {}
-        self._status = "loading"
-        self._settings = settings
+        self._version = settings.version
+        self._drain = settings.drain_timeout
         self._metrics = metrics
         self._log = log
         self._backoff = backoff
-        self._link: Link | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._worker: Worker | None = None  # whose end is a death
+        self._serving: Worker | None = None  # which new calls go to
+        self._workers: set[Worker] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: asyncio.Future[None] | None = None
+        self._trouble = ""
         self._leaving = False
         self._stopping = asyncio.Event()
-        self._ready_at = math.inf  # when the worker that lives became ready
         self._health: asyncio.Task[bool] | None = None
         self._health_until = 0.0
 
-    @property
-    def status(self) -> str:
-        """`loading`, `ready`, `restarting`, `stopping`, or why the model is not there."""
-        return "stopping" if self._leaving else self._status
+    # ---- what calls need to know
 
-    async def run(self) -> int:
-        """Run workers, one after another, until told to stop; return the exit code for the server."""
-        deaths = 0
-        while True:
-            self._ready_at = math.inf
-            reason = await self._live()
-            if self._stopping.is_set():
-                return 0
-            if not self.was_ready:
-                self._on_failed(reason)
-                return EXIT_LOAD_FAILED
-            deaths = 1 if time.monotonic() - self._ready_at > STEADY else deaths + 1
-            if deaths > len(self._backoff):
-                self._status = f"{reason}, {deaths} times in a row"
-                self._log.write("ERROR", f"giving up: {self._status}")
-                return EXIT_WORKER_LOST
-            delay = self._backoff[deaths - 1]
-            self._metrics.restarts.inc()
-            self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
-                return 0
+    @property
+    def link(self) -> Link | None:
+        """Connection to a worker whose model is loaded; None while there is none."""
+        return self._serving.link if self._serving is not None else None
+
+    @property
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """What the model can be called by: name -> {"inputs", "request", ...}; of the last one while there is none."""
+        return self._serving.methods if self._serving is not None else {}
+
+    @property
+    def generation(self) -> int:
+        """Number of the code that new calls run."""
+        return self._serving.generation if self._serving is not None else 0
+
+    @property
+    def version(self) -> Version:
+        """What serves, or is started next."""
+        return self._version
 
     @property
     def loaded(self) -> bool:
         """Whether a model is loaded that may be called."""
         return self.link is not None and not self._leaving
+
+    @property
+    def held(self) -> asyncio.Future[None] | None:
+        """What calls wait for while one worker makes room for the next."""
+        return self._held
+
+    @property
+    def status(self) -> str:
+        """`loading`, `ready`, `unhealthy`, `restarting`, `stopping`, or why the model is not there."""
+        if self._leaving:
+            return "stopping"
+        if self._trouble and self.link is None:
+            return self._trouble
+        if self.link is None:
+            return "restarting" if self.was_ready else "loading"
+        unhealthy = self._health is not None and self._health.done() and not self._health.result()
+        return "unhealthy" if unhealthy else "ready"
 
     async def healthy(self) -> bool:
         """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
@@ -129,11 +126,8 @@ class Supervisor:
 
     async def _ask_health(self) -> bool:
         answer = await self._ask("is_healthy")
-        healthy = answer is not None and bool(wire.unpack(answer))
-        if self.link is not None:
-            self._status = "ready" if healthy else "unhealthy"
         self._health_until = time.monotonic() + HEALTH_SECONDS
-        return healthy
+        return answer is not None and bool(wire.unpack(answer))
 
     async def ask_metrics(self) -> bytes:
         """Return the metrics the model's code registered, as text; empty where there are none."""
@@ -141,157 +135,179 @@ class Supervisor:
         return b"" if answer is None else str(wire.unpack(answer)).encode()
 
     async def _ask(self, method: str) -> bytes | None:
-        """Call a method of the worker's own; None where it fails or does not answer in time."""
-        if self.link is None:
-            return None
-        exchange = self.link.open((method, "lines", None))
-        try:
-            answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
-        except asyncio.TimeoutError:
-            exchange.abandon()
-            return None
-        if exchange.error is not None:
-            self._log.write("ERROR", f"`{method}` failed", source="worker", exc_info=_trace(exchange.error))
-            return None
-        return answer
+        return await self._serving.ask(method) if self._serving is not None else None
+
+    # ---- life
+
+    async def run(self) -> int:
+        """Run workers, one after another, until told to stop; return the exit code for the server."""
+        deaths = 0
+        self._worker = self._start(self._version)
+        while True:
+            worker = self._worker
+            ready_at = await self._until_ready(worker)
+            reason = await worker.life
+            if self._stopping.is_set():
+                return 0
+            if self._held is not None:
+                await asyncio.wait({self._held})
+            if worker is not self._worker:  # it has made room for another one
+                continue
+            if not self.was_ready:
+                self._on_failed(reason)
+                return EXIT_LOAD_FAILED
+            deaths = 1 if time.monotonic() - ready_at > STEADY else deaths + 1
+            if deaths > len(self._backoff):
+                self._trouble = f"{reason}, {deaths} times in a row"
+                self._log.write("ERROR", f"giving up: {self._trouble}")
+                return EXIT_WORKER_LOST
+            delay = self._backoff[deaths - 1]
+            self._metrics.restarts.inc()
+            self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+                return 0
+            if worker is self._worker:
+                self._worker = self._start(self._version)
 
     def leave(self) -> None:
         """Say that the server is on its way out, while it finishes what was begun."""
         self._leaving = True
 
     async def stop(self) -> None:
-        """End the worker: ask, then insist. One that is not ready has nothing to finish."""
+        """End all workers: ask, then insist."""
         self._stopping.set()
-        if self.link is None or self._process is None:
-            self.kill()
-            return
-        self.link.stop()
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT)
-        except asyncio.TimeoutError:
-            self.kill()
+        await asyncio.gather(*[worker.stop() for worker in self._workers])
 
     def kill(self) -> None:
-        """End the worker, and what it started, at once."""
+        """End all workers, and what they started, at once."""
         self._stopping.set()
-        if self._process is not None:
-            _kill_group(self._process)
+        for worker in self._workers:
+            worker.kill()
 
-    async def _live(self) -> str:
-        """Run one worker to its end; return how it ended, in words."""
-        loop = asyncio.get_running_loop()
-        self._status = "restarting" if self.was_ready else "loading"
-        ours, theirs = socket.socketpair()
+    def _start(self, version: Version) -> Worker:
+        worker = Worker(version, self._log)
+        self._workers.add(worker)
+        worker.life.add_done_callback(lambda _: self._workers.discard(worker))
+        return worker
+
+    async def _until_ready(self, worker: Worker) -> float:
+        """Have a worker serve when it is ready; return since when it does, infinity where it never will."""
         try:
-            self._process = process = await self._spawn(theirs)
-        except OSError as exc:
-            ours.close()
-            return f"{self._settings.python} cannot be started: {exc.strerror}"
-        finally:
-            theirs.close()
-        self._link = link = Link(loop, self._on_state, self._on_log, self._on_broken)
-        await loop.create_unix_connection(lambda: link, sock=ours)
-        output = loop.create_task(copy_output(process.stdout, self._log))
-        exited = loop.create_task(process.wait())
-        if self._stopping.is_set():  # while it was being started
-            _kill_group(process)
-        ends: set[asyncio.Future[Any]] = {exited, link.closed}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        self.link = None
-        if self._status in ("ready", "unhealthy"):
-            self._status = "restarting"
-        await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
-        _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
-        code = await exited
-        self._process = None
-        # Its last words may still lie in pipe and socket, which a process that left its group may hold open.
-        ends = {output, link.closed}
-        await asyncio.wait(ends, timeout=LAST_WORDS)
-        output.cancel()
-        reason = describe_exit(code)
-        link.lost(f"{reason} while it was working on this request")
-        return reason
+            await worker.ready
+        except FailedError as exc:
+            if worker is self._worker:
+                self._on_failed(str(exc), exc.trace)
+            return math.inf
+        if worker is self._worker and worker is not self._serving:
+            self._serve(worker)
+        return time.monotonic()
 
-    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        settings = self._settings
-        folder = str(Path(settings.python).parent)
-        environment = {
-            **os.environ,
-            **settings.manifest.config["environment_variables"],  # the model's, and not the server's
-            ENVIRONMENT_VARIABLE: settings.environment,
-            "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)]),
-        }
-        arguments = ["--fd", str(theirs.fileno()), "--release", str(settings.root)]
-        return await asyncio.create_subprocess_exec(
-            settings.python,
-            "-u",  # what the model prints is to be seen when it prints it
-            str(_BOOT),
-            *arguments,
-            "--environment",
-            settings.environment,
-            pass_fds=[theirs.fileno()],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # a process group to end as a whole; Ctrl-C of a terminal is for the edge
-        )
+    def _serve(self, worker: Worker) -> None:
+        """Send new calls to a worker."""
+        self._worker = self._serving = worker
+        self._trouble = ""
+        self._health = None
+        self.was_ready = True
+        self._tell("ready")
 
-    def _on_state(self, state: Mapping[str, Any]) -> None:
-        if state.get("protocol") not in (None, wire.PROTOCOL):
-            self._on_broken(f"it speaks protocol {state['protocol']}, not {wire.PROTOCOL}")
-        elif state.get("state") == "ready":
-            self.methods = dict(state["methods"])
-            self.link = self._link
-            self._status = "ready"
-            self.was_ready = True
-            self._ready_at = time.monotonic()
-            self._metrics.generation.inc()
-            self._log.write("INFO", f"ready: {', '.join(sorted(self.methods))}", source="worker")
-        elif state.get("state") == "failed":
-            text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
-            self._on_failed(text, state.get("traceback", ""))
+    def _tell(self, what: str) -> None:
+        self._metrics.generation.set(self.generation)
+        self._log.write("INFO", f"{what}: {', '.join(sorted(self.methods))}", source="worker")
 
     def _on_failed(self, reason: str, trace: str = "") -> None:
         """Say once why the model is not there."""
-        if not self._status.startswith(_NOT_LOADED):
-            self._status = f"{_NOT_LOADED}: {reason}"
-            self._log.write("ERROR", self._status, source="worker", exc_info=trace)
+        if not self._trouble.startswith(_NOT_LOADED):
+            self._trouble = f"{_NOT_LOADED}: {reason}"
+            self._log.write("ERROR", self._trouble, source="worker", exc_info=trace)
 
-    def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
-        fields = {key: value for key, value in record.items() if key not in ("level", "message")}
-        if ask is not None:
-            fields["request_id"] = ask.request_id
-            if ask.traceparent:
-                fields["traceparent"] = ask.traceparent
-        self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
+    # ---- newer versions
 
-    def _on_broken(self, reason: str) -> None:
-        """End a worker that does not keep to the protocol."""
-        self._log.write("ERROR", f"the worker broke the protocol: {reason}")
-        if self._process is not None:
-            _kill_group(self._process)
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest version that a worker may still read files of."""
+        return min((worker.oldest for worker in self._workers), default=self._version.generation)
 
+    async def swap(self, version: Version, modules: Sequence[str], keep: Mapping[str, Sequence[str]]) -> None:
+        """Have the serving worker take over a version's code: `Worker.swap`.
 
-def _trace(error: Mapping[str, Any]) -> str:
-    return str(error.get("traceback", error.get("detail", "")))
+        Raises:
+            RefusedError: It has to be loaded.
+            FailedError: Its code is broken; what served goes on.
+        """
+        worker = self._serving
+        if worker is None or worker.link is None:
+            raise RefusedError("no model is loaded at the moment")
+        before, link = worker.generation, worker.link
+        await worker.swap(version, modules, keep)
+        self._version = version
+        self._health = None
+        self._tell(f"generation {version.generation}")
+        self._background(self._drop(link, before))
 
+    async def load(self, version: Version, *, beside: bool) -> None:
+        """Have a new worker load a version and take over.
 
-def _kill_group(leader: asyncio.subprocess.Process) -> None:
-    """End a worker and what it started, as far as that stayed in its process group."""
-    with contextlib.suppress(
-        ProcessLookupError, PermissionError
-    ):  # none is left, in the words of Linux and macOS
-        os.killpg(leader.pid, signal.SIGKILL)
+        Args:
+            version: What to load.
+            beside: Whether the one before serves meanwhile; else it ends first, and calls wait.
 
+        Raises:
+            FailedError: It cannot be loaded; what served goes on, after it was loaded again where it had to end.
+        """
+        before = self._worker
+        if beside or before is None:
+            worker = self._start(version)
+            await worker.ready
+            self._version = version
+            self._serve(worker)
+            if before is not None:
+                self._background(self._retire(before))
+        else:
+            await self._replace(before, version)
 
-def describe_exit(code: int) -> str:
-    """Say in words how the model's process ended."""
-    if code >= 0:
-        return f"the model's process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"the model's process was ended by {name}{hint}"
+    async def _replace(self, before: Worker, version: Version) -> None:
+        held = self._held = asyncio.get_running_loop().create_future()
+        try:
+            await self._retire(before)
+            try:
+                await self._arrival(version)
+                self._version = version
+            except FailedError:
+                with contextlib.suppress(FailedError):  # which `run` deals with
+                    await self._arrival(self._version)
+                raise
+        finally:
+            self._held = None
+            held.set_result(None)
+
+    async def _arrival(self, version: Version) -> None:
+        """Start a worker in the place of the one that has ended, and have it serve when it is ready.
+
+        Raises:
+            FailedError: It cannot load its version.
+        """
+        if self._stopping.is_set():
+            raise FailedError("the server is stopping")
+        self._worker = self._start(version)
+        await self._worker.ready
+        self._serve(self._worker)
+
+    async def _retire(self, worker: Worker) -> None:
+        """End a worker when its calls have, in the drain timeout at most."""
+        deadline = time.monotonic() + self._drain
+        while worker.link is not None and worker.link.calls() and time.monotonic() < deadline:  # noqa: ASYNC110 - see `_drop`
+            await asyncio.sleep(QUIET_SECONDS)
+        await worker.stop()
+
+    async def _drop(self, link: Link, generation: int) -> None:
+        """Have a worker forget a generation when its last call has ended."""
+        # Looked at from time to time: counting each call would cost all of them.
+        while link.calls(generation):  # noqa: ASYNC110 - see above
+            await asyncio.sleep(QUIET_SECONDS)
+        link.write(wire.encode(wire.DROP, 0, wire.pack(generation)))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -58,9 +58,14 @@ class WebsocketRoute:
         except OverloadedError as exc:
             await close_websocket(send, TRY_LATER, f"the model is busy: {exc}"[:120])
             return
+        link = self._supervisor.link
+        if link is None:  # it died while this call waited for its turn
+            slot()
+            await close_websocket(send, TRY_LATER, "the model is not ready")
+            return
         request: dict[str, Any] = {key: scope.get(key) for key in _KEYS}
         request["headers"] = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-        exchange = link.open(("websocket", "lines", request), slot, ask)
+        exchange = link.open(("websocket", "lines", request, self._supervisor.generation), slot, ask)
         incoming = asyncio.create_task(_to_model(exchange, receive))
         try:
             closed = await _to_client(exchange, send)

@@ -21,8 +21,7 @@ from truss_server.worker.request import make_request
 from truss_server.worker.sockets import run_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
     from truss_server.worker.calls import Call

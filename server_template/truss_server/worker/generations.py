@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
+    from types import ModuleType
 
 _python_import = builtins.__import__
 
@@ -74,7 +74,9 @@ class Generation:
 
     def found(self, spec: ModuleSpec) -> None:
         """Note a module that is about to be imported, which is then executed as one of this generation."""
-        self.places[spec.name] = [self._relative(folder) + "/" for folder in spec.submodule_search_locations or ()]
+        self.places[spec.name] = [
+            self._relative(folder) + "/" for folder in spec.submodule_search_locations or ()
+        ]
         if spec.origin is not None:
             self.places[spec.name].append(self._relative(spec.origin))
         if type(spec.loader) is SourceFileLoader:
@@ -96,7 +98,9 @@ class Generation:
             running = vars(self._before.modules.get(module.__name__, builtins))
             missing = [name for name in keep if name not in running]
             if missing:
-                raise CannotSwapError(f"{self._relative(file)} has no {', '.join(missing)} that could be kept")
+                raise CannotSwapError(
+                    f"{self._relative(file)} has no {', '.join(missing)} that could be kept"
+                )
             space.update({name: running[name] for name in keep})
         return keep
 
@@ -106,10 +110,17 @@ class Generation:
 
     def _relative(self, path: str) -> str:
         """Return a path as the package names it; modules of a shared package lie in the version it is of."""
-        return next(Path(path).relative_to(root).as_posix() for root in self.roots if Path(path).is_relative_to(root))
+        return next(
+            Path(path).relative_to(root).as_posix() for root in self.roots if Path(path).is_relative_to(root)
+        )
 
     def _import(
-        self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+        self,
+        name: str,
+        globals: Any = None,  # noqa: A002 - as `__import__` names it
+        locals: Any = None,  # noqa: A002 - likewise
+        fromlist: Any = (),
+        level: int = 0,
     ) -> Any:
         """Stands for `__import__` in this generation's code: names of the package are its own."""
         if level == 0 and name.partition(".")[0] not in self._tops:

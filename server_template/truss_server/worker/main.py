@@ -158,10 +158,11 @@ def run(sock: socket.socket, root: Path, environment: str, generation: int, *, s
         server.swaps.add(generation, model)
         loop.run_forever()
         _unload(server.swaps)
-        return 0
     except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one
         traceback.print_exc()
         return 1
+    else:
+        return 0
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

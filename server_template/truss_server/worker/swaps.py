@@ -48,22 +48,23 @@ class Swaps:
 
     def swap(self, wish: dict[str, Any]) -> None:
         """Begin to bring up the next generation, beside the calls of this one: payload of a SWAP frame."""
-        # Not on the event loop: an import may take seconds.
-        threading.Thread(target=self._swap, args=(wish,), name="truss-swap", daemon=True).start()
+        running = self.newest
+        if running is None:
+            self._tell(state="refused", generation=wish["generation"], because="no model is loaded")
+        else:  # not on the event loop: an import may take seconds
+            threading.Thread(target=self._swap, args=(running, wish), name="truss-swap", daemon=True).start()
 
     def drop(self, generation: int) -> None:
         """Forget a generation that no call is for any more."""
         self._methods.pop(generation, None)
 
-    def _swap(self, wish: dict[str, Any]) -> None:
+    def _swap(self, running: Model, wish: dict[str, Any]) -> None:
         root = Path(wish["root"])
         generation = wish["generation"]
         self._roots.append(root)
         try:
-            if self.newest is None:
-                raise CannotSwapError("no model is loaded")
             manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
-            model = self.newest.swapped(root, manifest, wish["modules"], wish["keep"])
+            model = running.swapped(root, manifest, wish["modules"], wish["keep"])
         except CannotSwapError as exc:
             self._tell(state="refused", generation=generation, because=str(exc))
         except BaseException as exc:  # noqa: BLE001 - the author's code may raise anything, SystemExit included

@@ -1,0 +1,240 @@
+"""The control channel of a development deployment: edits come in by a Unix socket that only its user can open.
+
+Messages are lines of JSON; one that has `bytes` is followed by so many. `docs/control.md` is the specification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truss_server import __version__
+from truss_server.edge.versions import BadEditError, Versions
+from truss_server.edge.worker import FailedError, RefusedError
+from truss_server.protocol import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from truss_server.edge.logs import Log
+    from truss_server.edge.settings import Settings
+    from truss_server.edge.supervisor import Supervisor
+    from truss_server.edge.worker import Version
+
+PROTOCOL = 1
+"""Version of this protocol, in both first messages."""
+
+SOCKET = "control.sock"
+
+LINE = 16 * 1024 * 1024
+"""Bytes of one line of JSON: it may name each file of a package."""
+
+EDIT = 64 * 1024**3
+"""Bytes of files in one edit."""
+
+FIRST_SECONDS = 10.0
+"""What a peer has to say who it is."""
+
+_CHUNK = 1 << 20
+
+
+class Control:
+    """Applies edits to a deployment, one session at a time.
+
+    Args:
+        settings: Of the edge.
+        supervisor: Brings versions up.
+        log: Is told of sessions and edits.
+        folder: Of the socket and the versions.
+    """
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, log: Log, folder: Path) -> None:
+        self._supervisor = supervisor
+        self._log = log
+        self._folder = folder
+        self._versions = Versions(folder, settings.version.root)
+        self._numbers = settings.version.generation
+        self._session: dict[str, str] | None = None
+
+    async def serve(self) -> asyncio.Server:
+        """Listen; return the server, to be closed.
+
+        Raises:
+            OSError: The socket cannot be made.
+        """
+        return await asyncio.start_unix_server(self._serve, sock=_bind(self._folder / SOCKET), limit=LINE)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        try:
+            hello = await asyncio.wait_for(peer.receive(), FIRST_SECONDS)
+            if self._session is not None:
+                await peer.send(event="busy", **self._session)
+            elif hello["do"] == "watch" and hello["protocol"] == PROTOCOL:
+                await self._watch(peer, str(hello["who"]))
+        except ConnectionError:
+            pass  # a watcher leaves by closing
+        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError) as exc:
+            self._log.write("WARNING", f"a session of the control channel was ended: {exc!r}")
+        finally:
+            writer.close()
+
+    async def _watch(self, peer: Peer, who: str) -> None:
+        self._session = {"who": who, "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        self._log.write("INFO", f"watched by {who}")
+        try:
+            await peer.send(event="hello", **await self._about())
+            while True:
+                wish = await peer.receive()
+                if wish["do"] == "apply":
+                    tar = self._folder / "edit.tar"
+                    try:
+                        await peer.receive_file(int(wish["bytes"]), tar)
+                        await peer.send(**await self._apply(wish, tar))
+                    finally:
+                        tar.unlink(missing_ok=True)
+                elif wish["do"] == "reload":
+                    await peer.send(**await self._reload())
+        finally:
+            self._session = None
+
+    async def _about(self) -> dict[str, Any]:
+        version = self._supervisor.version
+        return {
+            "protocol": PROTOCOL,
+            "model": version.manifest.model,
+            "environment": version.environment,
+            "tool_version": __version__,
+            "generation": self._supervisor.generation,
+            **await self._state(),
+        }
+
+    async def _state(self) -> dict[str, Any]:
+        """Return what edits apply to."""
+        files = await asyncio.to_thread(self._versions.files)
+        return {"digest": self._supervisor.version.manifest.digest, "files": files}
+
+    async def _apply(self, wish: Mapping[str, Any], tar: Path) -> dict[str, Any]:
+        """Bring an edited version up; return the answer."""
+        began = time.monotonic()
+        running = self._supervisor.version
+        if wish["base"] != running.manifest.digest:
+            return {"event": "mismatch", **await self._state()}
+        try:
+            manifest = Manifest(**wish["manifest"])
+            number = self._next_number()
+            root = await asyncio.to_thread(
+                self._versions.stage, number, manifest.to_json(), wish["delete"], tar
+            )
+        except (BadEditError, TypeError) as exc:
+            return self._failed(str(exc), "", began)
+        python = wish.get("python") or running.python
+        version = replace(running, root=root, manifest=manifest, generation=number, python=python)
+        return await self._bring_up(version, wish, began)
+
+    async def _reload(self) -> dict[str, Any]:
+        """Load the newest version again."""
+        version = replace(self._supervisor.version, generation=self._next_number())
+        return await self._bring_up(version, {"how": "load"}, time.monotonic())
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    async def _bring_up(self, version: Version, wish: Mapping[str, Any], began: float) -> dict[str, Any]:
+        how, because = wish["how"], ""
+        try:
+            if how == "swap":
+                try:
+                    await self._supervisor.swap(version, wish["modules"], wish["keep"])
+                except RefusedError as exc:
+                    how, because = "load", str(exc)
+            if how == "load":
+                await self._supervisor.load(version, beside=wish.get("strategy") != "replace")
+        except FailedError as exc:
+            self._versions.discard(version.root)
+            return self._failed(str(exc), exc.trace, began)
+        self._versions.keep(version.root, oldest=self._supervisor.oldest)
+        seconds = round(time.monotonic() - began, 4)
+        self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
+        answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}
+        return {**answer, "how": how, "because": because, "seconds": seconds}
+
+    def _failed(self, error: str, trace: str, began: float) -> dict[str, Any]:
+        self._log.write("WARNING", f"an edit was not taken: {error}")
+        seconds = round(time.monotonic() - began, 4)
+        generation = self._supervisor.generation
+        return {
+            "event": "failed",
+            "generation": generation,
+            "error": error,
+            "traceback": trace,
+            "seconds": seconds,
+        }
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # By the folder's descriptor: the path of a Unix socket has at most some hundred bytes.
+        short = Path(f"/proc/self/fd/{folder}")
+        sock.bind(str(short / path.name if short.exists() else path))
+    finally:
+        os.close(folder)
+    path.chmod(0o600)
+    return sock
+
+
+class Peer:
+    """The other end of a session."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def receive(self) -> dict[str, Any]:
+        """Wait for a message.
+
+        Raises:
+            ConnectionError: The peer has gone.
+            ValueError: It is no JSON object, or too long.
+        """
+        line = await self._reader.readline()
+        if not line:
+            raise ConnectionError
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("no object")  # noqa: TRY004 - as what json raises
+        return message
+
+    async def receive_file(self, size: int, path: Path) -> None:
+        """Write the bytes that follow a message into a file.
+
+        Raises:
+            ConnectionError: The peer has gone.
+            ValueError: They are too many.
+            OSError: The disk does not take them.
+        """
+        if not 0 <= size <= EDIT:
+            raise ValueError(f"an edit of {size} bytes; the limit is {EDIT}")
+        with path.open("wb") as file:
+            while size:
+                chunk = await self._reader.read(min(size, _CHUNK))
+                if not chunk:
+                    raise ConnectionError
+                await asyncio.to_thread(file.write, chunk)
+                size -= len(chunk)
+
+    async def send(self, **message: Any) -> None:
+        """Send a message."""
+        self._writer.write(json.dumps(message).encode() + b"\n")
+        await self._writer.drain()

@@ -1,0 +1,282 @@
+"""One worker process as the edge sees it, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truss_server import wire
+from truss_server.edge.link import Link
+from truss_server.edge.output import copy_output
+from truss_server.protocol import ENVIRONMENT_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from truss_server.edge.asks import Ask
+    from truss_server.edge.logs import Log
+    from truss_server.protocol import Manifest
+
+_BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
+
+STOP_TIMEOUT = 5.0
+"""Seconds a worker is given to exit when asked to."""
+
+LAST_WORDS = 1.0
+"""Seconds to wait for the end of what a dead worker has sent."""
+
+ASK_TIMEOUT = 5.0
+"""Seconds the worker is given to answer a question of the edge's own."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the package that a worker can load.
+
+    Attributes:
+        root: Its folder.
+        manifest: What lies in it as `release.json`.
+        generation: Its number.
+        python: Interpreter of the model's environment.
+        environment: Name of the environment the deployment belongs to.
+        swaps: Whether the worker is to take new code later.
+    """
+
+    root: Path
+    manifest: Manifest
+    generation: int
+    python: str
+    environment: str
+    swaps: bool
+
+
+class FailedError(Exception):
+    """A version cannot serve.
+
+    Args:
+        message: Why, in a line.
+        trace: Of the author's code.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class RefusedError(Exception):
+    """A version cannot be swapped in; it has to be loaded."""
+
+
+class Worker:
+    """A process that loads one version, and may take over the code of later ones.
+
+    Args:
+        version: What it loads.
+        log: Receives its output line by line.
+
+    Attributes:
+        oldest: Generation that it was started with.
+        generation: The newest it has.
+        methods: What that can be called by: name -> {"inputs", "request", ...}.
+        link: The connection to it, once it is connected.
+        ready: Resolved when the model is loaded; FailedError where it never is.
+        life: Runs until the process has ended; its result is how it did, in words.
+    """
+
+    def __init__(self, version: Version, log: Log) -> None:
+        loop = asyncio.get_running_loop()
+        self.oldest = self.generation = version.generation
+        self.methods: dict[str, dict[str, Any]] = {}
+        self.link: Link | None = None
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self._version = version
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._ended = False  # on purpose
+        self._swap: asyncio.Future[Mapping[str, Any]] | None = None
+        self.life = loop.create_task(self._live())
+
+    async def swap(self, version: Version, modules: Sequence[str], keep: Mapping[str, Sequence[str]]) -> None:
+        """Bring up a version's code beside the running one; from then on it is the newest.
+
+        Args:
+            version: What to import.
+            modules: Files that are to be executed again.
+            keep: Names, by file, whose objects stay what they are.
+
+        Raises:
+            RefusedError: It has to be loaded by a worker of its own.
+            FailedError: Its code is broken.
+        """
+        if self.link is None:
+            raise RefusedError("the worker is not connected")
+        self._swap = asyncio.get_running_loop().create_future()
+        wish = {"root": str(version.root), "generation": version.generation, "modules": [*modules]}
+        self.link.write(
+            wire.encode(wire.SWAP, 0, wire.pack({**wish, "keep": {k: [*v] for k, v in keep.items()}}))
+        )
+        state = await self._swap
+        if state["state"] == "refused":
+            raise RefusedError(state["because"])
+        if state["state"] != "swapped":
+            raise _failure(state)
+        self.methods = dict(state["methods"])
+        self.generation = version.generation
+
+    async def ask(self, method: str) -> bytes | None:
+        """Call a method of the worker's own; None where it fails or does not answer in time."""
+        if self.link is None:
+            return None
+        exchange = self.link.open((method, "lines", None, self.generation))
+        try:
+            answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
+        except asyncio.TimeoutError:
+            exchange.abandon()
+            return None
+        if exchange.error is not None:
+            trace = str(exchange.error.get("traceback", exchange.error.get("detail", "")))
+            self._log.write("ERROR", f"`{method}` failed", source="worker", exc_info=trace)
+            return None
+        return answer
+
+    async def stop(self) -> None:
+        """End it: ask, then insist. One that is not ready has nothing to finish."""
+        self._ended = True
+        if self.link is None or self._process is None or not self.ready.done():
+            self.kill()
+        else:
+            self.link.stop()
+            await asyncio.wait({self.life}, timeout=STOP_TIMEOUT)
+            self.kill()
+        await self.life
+
+    def kill(self) -> None:
+        """End it, and what it started, at once."""
+        self._ended = True
+        if self._process is not None:
+            _kill_group(self._process)
+
+    async def _live(self) -> str:
+        try:
+            reason = await self._run()
+        except OSError as exc:
+            reason = f"{self._version.python} cannot be started: {exc.strerror}"
+        for waiting in (self.ready, self._swap):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(FailedError(reason))
+                waiting.exception()  # perhaps nobody asks
+        return reason
+
+    async def _run(self) -> str:
+        """Run the process to its end; return how it ended, in words."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = process = await self._spawn(theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        link = Link(loop, self._on_state, self._on_log, self._on_broken)
+        await loop.create_unix_connection(lambda: link, sock=ours)
+        self.link = link
+        output = loop.create_task(copy_output(process.stdout, self._log))
+        exited = loop.create_task(process.wait())
+        if self._ended:  # while it was being started
+            _kill_group(process)
+        ends: set[asyncio.Future[Any]] = {exited, link.closed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        self.link = None
+        await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
+        _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
+        code = await exited
+        self._process = None
+        # Its last words may still lie in pipe and socket, which a process that left its group may hold open.
+        ends = {output, link.closed}
+        await asyncio.wait(ends, timeout=LAST_WORDS)
+        output.cancel()
+        reason = describe_exit(code)
+        link.lost(f"{reason} while it was working on this request")
+        return reason
+
+    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+        version = self._version
+        folder = str(Path(version.python).parent)
+        environment = {
+            **os.environ,
+            **version.manifest.config["environment_variables"],  # the model's, and not the server's
+            ENVIRONMENT_VARIABLE: version.environment,
+            "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)]),
+        }
+        arguments = ["--fd", str(theirs.fileno()), "--release", str(version.root)]
+        arguments += ["--environment", version.environment, "--generation", str(version.generation)]
+        return await asyncio.create_subprocess_exec(
+            version.python,
+            "-u",  # what the model prints is to be seen when it prints it
+            str(_BOOT),
+            *arguments,
+            *(["--swaps"] if version.swaps else []),
+            pass_fds=[theirs.fileno()],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a process group to end as a whole; Ctrl-C of a terminal is for the edge
+        )
+
+    def _on_state(self, state: Mapping[str, Any]) -> None:
+        if state.get("protocol") not in (None, wire.PROTOCOL):
+            self._on_broken(f"it speaks protocol {state['protocol']}, not {wire.PROTOCOL}")
+        elif state.get("state") == "ready" and not self.ready.done():
+            self.methods = dict(state["methods"])
+            self.ready.set_result(None)
+        elif state.get("state") == "failed" and not self.ready.done():
+            self.ready.set_exception(_failure(state))
+            self.ready.exception()  # perhaps nobody asks
+        elif self._swap is not None and not self._swap.done():
+            self._swap.set_result(state)
+
+    def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
+        fields = {key: value for key, value in record.items() if key not in ("level", "message")}
+        if ask is not None:
+            fields["request_id"] = ask.request_id
+            if ask.traceparent:
+                fields["traceparent"] = ask.traceparent
+        self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
+
+    def _on_broken(self, reason: str) -> None:
+        """End a worker that does not keep to the protocol."""
+        self._log.write("ERROR", f"the worker broke the protocol: {reason}")
+        if self._process is not None:
+            _kill_group(self._process)
+
+
+def _failure(state: Mapping[str, Any]) -> FailedError:
+    text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
+    return FailedError(text, state.get("traceback", ""))
+
+
+def _kill_group(leader: asyncio.subprocess.Process) -> None:
+    """End a worker and what it started, as far as that stayed in its process group."""
+    # None is left, in the words of Linux and macOS.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
+def describe_exit(code: int) -> str:
+    """Say in words how the model's process ended."""
+    if code >= 0:
+        return f"the model's process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"the model's process was ended by {name}{hint}"
