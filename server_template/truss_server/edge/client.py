@@ -121,7 +121,7 @@ class Client:
         while True:
             if message["type"] == "http.disconnect":
                 self.gone = True
-                raise _left()
+                raise _gone()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
@@ -174,7 +174,7 @@ class Client:
             if self.refusal is not None:
                 raise self.refusal from None
             if self.gone:
-                raise _left() from None
+                raise _gone() from None
             raise
         finally:
             self._waiting = None
@@ -191,10 +191,17 @@ class Client:
                 self._stop()
                 return
             more = message.get("more_body", False)
-            # While nobody takes the body, the disconnect is noticed only as long as this does not wait.
-            await upload.put((body, 0 if more else wire.LAST))
+            connection = self.scope["state"]["connection"]
+            connection.on_lost = self._left  # nobody receives while this waits for who takes the body
+            try:
+                await upload.put((body, 0 if more else wire.LAST))
+            finally:
+                connection.on_lost = None
             if not more:
                 upload = None
+        self._left()
+
+    def _left(self) -> None:
         self.gone = True
         self._stop()
 
@@ -263,5 +270,5 @@ def too_large(limit: int) -> AnswerError:
     return AnswerError(413, f"the request body is larger than {limit} bytes")
 
 
-def _left() -> AnswerError:
+def _gone() -> AnswerError:
     return AnswerError(GONE, "the client left before its request was answered")
