@@ -23,6 +23,10 @@ def _blend(average: float, newest: float) -> float:
     return average + (newest - average) * _MEMORY
 
 
+class ClosedError(Exception):
+    """No call is admitted any more."""
+
+
 class OverloadedError(Exception):
     """A call cannot be admitted.
 
@@ -49,6 +53,7 @@ class Slots:
         self._free = limit
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
         self._service = UNKNOWN  # average seconds a call holds its slot
 
     @property
@@ -80,6 +85,7 @@ class Slots:
 
         Raises:
             OverloadedError: The queue is full, or the client would not live to see its answer.
+            ClosedError: It would have to wait, and the server is stopping.
         """
         slot = self.take()
         if slot is not None:
@@ -90,6 +96,8 @@ class Slots:
         if deadline is not None and wait + self._service > deadline:
             text = f"an answer is expected in {wait + self._service:.1f} s, later than the {deadline:g} s you wait"
             raise OverloadedError(text, wait)
+        if self._closed:
+            raise ClosedError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -101,6 +109,14 @@ class Slots:
                 self._waiting.remove(turn)
             raise
         return partial(self._release, time.perf_counter())
+
+    def close(self) -> None:
+        """Let nobody wait any more: who has waited is told so."""
+        self._closed = True
+        waiting, self._waiting = self._waiting, deque()
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(ClosedError())
 
     def _release(self, taken: float) -> None:
         seconds = time.perf_counter() - taken

@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from truss_server import __version__
-from truss_server.edge.dialects import ROUTES
+from truss_server.edge.asks import Ask
+from truss_server.edge.dialects import PLAIN, ROUTES
+from truss_server.edge.errors import AnswerError
+from truss_server.edge.failures import render_error
 from truss_server.edge.openapi import add_model
-from truss_server.edge.routes import WEBSOCKETS, WrongEnvironmentError, find_route, strip_environment
+from truss_server.edge.routes import WEBSOCKETS, WrongPlaceError, find_dialect, find_route, strip_environment
 from truss_server.edge.websockets import WRONG_PLACE, close_websocket
 from truss_server.protocol import LIVE, READY
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.asgi import Message, Receive, Scope, Send
     from truss_server.edge.calls import ModelRoutes
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
@@ -56,30 +60,61 @@ class Application:
 
     async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a path that has to be looked at more closely."""
+        http = scope["type"] == "http"
         try:
             path = strip_environment(scope["path"], self._environment)
-        except WrongEnvironmentError as exc:
-            if scope["type"] == "http":
-                await JSONResponse({"error": str(exc)}, status_code=404)(scope, receive, send)
+        except WrongPlaceError as exc:
+            if http:
+                await refuse(scope, send, AnswerError(404, str(exc)))
             else:
                 await receive()
                 await close_websocket(send, WRONG_PLACE, str(exc))
             return
-        route = find_route(path) if scope["type"] == "http" else None
+        route = find_route(path) if http else None
         if route is not None:
             await self._calls(*route, scope, receive, send)
-        elif scope["type"] == "websocket" and path in WEBSOCKETS:
+        elif not http and path in WEBSOCKETS:
             await self._websocket(scope, receive, send)
         else:
-            rest = {**scope, "path": path, "raw_path": path.encode()}
-            if rest.get("method") == "HEAD":
-                rest["method"] = "GET"  # uvicorn, which knows better, leaves out the body
-            await self._rest(rest, receive, send)
+            await self._answer({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is no call of the model."""
+        if scope.get("method") == "HEAD":
+            scope["method"] = "GET"  # uvicorn, which knows better, leaves out the body
+        ask = scope["ask"] = Ask(scope, PLAIN)
+        named = (b"x-request-id", ask.request_id.encode("latin-1"))
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start" and named not in message["headers"]:
+                message["headers"] = [*message["headers"], named]
+            await send(message)
+
+        try:
+            if scope["type"] == "http":
+                ask.check_head()
+            await self._rest(scope, receive, send_named)
+        except AnswerError as exc:
+            await refuse(scope, send, exc)
+
+
+async def refuse(scope: Scope, send: Send, error: AnswerError) -> None:
+    """Send an error answer in the shape of its path."""
+    dialect = find_dialect(scope["path"])
+    headers, body = render_error(error, dialect, Ask(scope, dialect))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def create_api(settings: Settings, supervisor: Supervisor, metrics: Metrics) -> FastAPI:
     """Make the FastAPI application for health, models, metrics, OpenAPI and documentation."""
-    api = FastAPI(title=settings.manifest.model, version=__version__)
+    api = FastAPI(
+        title=settings.manifest.model,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     document = api.openapi
     api.openapi = lambda: add_model(document(), supervisor.methods)  # type: ignore[method-assign]
     _add_health(api, settings, supervisor)
@@ -90,9 +125,18 @@ def create_api(settings: Settings, supervisor: Supervisor, metrics: Metrics) -> 
     async def prometheus() -> Response:
         return Response(metrics.render() + await supervisor.ask_metrics(), media_type=PROMETHEUS)
 
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:  # also below /environments/{env}/sync
+        return get_swagger_ui_html(openapi_url="openapi.json", title=settings.manifest.model)
+
     @api.exception_handler(HTTPException)
-    async def same_shape(_: Request, exc: Any) -> JSONResponse:
-        return JSONResponse({"error": exc.detail}, status_code=exc.status_code, headers=exc.headers)
+    async def same_shape(request: Request, exc: Any) -> Response:
+        given = tuple((name.lower().encode(), value.encode()) for name, value in (exc.headers or {}).items())
+        error = AnswerError(exc.status_code, exc.detail, given)
+        headers, body = render_error(error, find_dialect(request.scope["path"]), request.scope["ask"])
+        response = Response(body, exc.status_code)
+        response.raw_headers = headers
+        return response
 
     return api
 

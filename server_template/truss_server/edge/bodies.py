@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from truss_server import wire
-from truss_server.edge.client import AnswerError
+from truss_server.edge.errors import AnswerError
 from truss_server.edge.json_body import dump_json
 
 _JSON = b"application/json"

@@ -56,6 +56,15 @@ class Joining:
         """Close the connection when all is written; part of asyncio.Transport."""
         self.flush()
         self._transport.close()
+        self._linger(None)
+
+    def _linger(self, before: int | None) -> None:
+        """Cut a connection that is closed but whose client does not take what is left."""
+        left = self._transport.get_write_buffer_size()
+        if left and left == before:
+            self._transport.abort()
+        elif left:
+            self._protocol.loop.call_later(self._protocol.timeout_keep_alive, self._linger, left)
 
     def pause_reading(self) -> None:
         """Read nothing for now; part of asyncio.Transport."""

@@ -167,9 +167,9 @@ class Exchange:
         else:  # the rest cannot come without credit; a whole event waits for its client
             self.consumed(len(payload))
 
-    def lost(self, reason: str) -> None:
-        """End the answer because the worker is gone."""
-        self.error = {"status": 500, "detail": reason, "headers": [], "lost": True}
+    def fail(self, status: int, reason: str) -> None:
+        """End the answer because nothing more will come of it."""
+        self.error = {"status": status, "detail": reason, "headers": []}
         self._end()
         self._on_end()
 
@@ -211,6 +211,7 @@ class Link(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._streams = 0
         self._transport: asyncio.Transport | None = None
+        self._lost = ""
         self._outbox: list[bytes] = []
         self.closed: asyncio.Future[None] = loop.create_future()
 
@@ -248,8 +249,12 @@ class Link(asyncio.Protocol):
         """
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
+        exchange = Exchange(self, self._streams, on_end, ask, head[3])
+        if self._lost:
+            exchange.fail(500, self._lost)
+            return exchange
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask, head[3])
+        self._exchanges[self._streams] = exchange
         return exchange
 
     def write(self, frames: bytes) -> None:
@@ -266,6 +271,13 @@ class Link(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(frames))
 
+    def give_up(self, reason: str) -> None:
+        """End every call because the server cannot wait for it any longer."""
+        exchanges, self._exchanges = self._exchanges, {}
+        for stream, exchange in exchanges.items():
+            self.write(wire.encode(wire.CANCEL, stream))
+            exchange.fail(503, reason)
+
     def calls(self, generation: int | None = None) -> int:
         """Return how many calls run, of a generation or of all."""
         exchanges = self._exchanges.values()
@@ -276,9 +288,10 @@ class Link(asyncio.Protocol):
         self.write(wire.encode(wire.STOP, 0))
 
     def lost(self, reason: str) -> None:
-        """End every call because the worker is gone."""
+        """End every call, and each that is opened later, because the worker is gone."""
+        self._lost = reason
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
-            exchange.lost(reason)
+            exchange.fail(500, reason)
         if self._transport is not None:
             self._transport.close()

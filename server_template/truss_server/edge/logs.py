@@ -144,17 +144,14 @@ def _stamp(second: int) -> str:
 
 def _access_fields(client: Client, seconds: float) -> dict[str, Any]:
     scope = client.scope
-    fields = {
+    return {
         "levelname": "INFO",
         "message": f"{scope['method']} {scope['path']} {client.status}",
         "source": "edge",
-        "request_id": client.ask.request_id,
         "status": client.status,
         "duration_ms": round(seconds * 1000, 3),
+        **client.ask.log_fields,
     }
-    if client.ask.traceparent:
-        fields["traceparent"] = client.ask.traceparent
-    return fields
 
 
 class LibraryHandler(logging.Handler):

@@ -246,9 +246,7 @@ class Worker:
     def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
         fields = {key: value for key, value in record.items() if key not in ("level", "message")}
         if ask is not None:
-            fields["request_id"] = ask.request_id
-            if ask.traceparent:
-                fields["traceparent"] = ask.traceparent
+            fields |= ask.log_fields
         self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
 
     def _on_broken(self, reason: str) -> None:
