@@ -94,7 +94,7 @@ async def serve(settings: Settings, log: Log) -> int:
         from truss_server.edge.app import Application, create_api
 
         calls = ModelRoutes(settings, supervisor, slots, metrics, log)
-        websocket = WebsocketRoute(settings, supervisor, slots, log)
+        websocket = WebsocketRoute(settings, supervisor, slots, metrics, log)
         api = create_api(settings, supervisor, metrics)
         gc.freeze()  # modules and routes stay; no collection needs to look at them again
         gc.set_threshold(_GARBAGE)
