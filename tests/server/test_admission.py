@@ -218,6 +218,7 @@ def test_request_timeout(servers: Servers) -> None:
         edge.post("/v1/chat/completions", "async"),
         edge.post("/predict", "before"),
     ]
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="the end of the last one's C code")
     lasting = edge.post("/v1/completions", "stream")
 
     assert [answer.status_code for answer in answers] == [504, 504, 504]

@@ -61,10 +61,28 @@ class Model:
 """
 
 
+NUMBERS = [
+    "18446744073709551615",
+    "18446744073709551616",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    '{"a":[1,123456789012345678901234567890]}',
+    '["18446744073709551616",1.2345678901234567890123,12345678901234567890123.5,1e3]',
+    '{"12345678901234567890123":0.00012345678901234567}',
+]
+
+
 @pytest.fixture(scope="module")
 def edge(module_servers: Servers) -> Edge:
     """Serve MODEL."""
     return module_servers.start(MODEL)
+
+
+def test_numbers_are_kept(servers: Servers) -> None:
+    """Integers of any size reach the model, and come back, as they are; other numbers as Python reads them."""
+    edge = servers.start("class Model:\n    def predict(self, x):\n        return repr(x)\n")
+    for number in NUMBERS:
+        assert edge.post("/predict", content=number.encode()).json() == repr(json.loads(number))
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import wait_until
-from tests.server.raw_http import read_to_end, read_until, request_bytes
+from tests.server.raw_http import read_error, read_to_end, read_until, request_bytes
 
 if TYPE_CHECKING:
     from tests.server.harness import Edge, Servers
@@ -190,6 +192,30 @@ def descriptors(edge: Edge) -> list[Path]:
     return list(Path(f"/proc/{edge.process.pid}/fd").iterdir())
 
 
+def test_a_large_body_holds_up_nobody(edge: Edge) -> None:
+    """While a large body is parsed, the edge goes on; it reaches the model whole, and what is no JSON is refused."""
+    body = b"[" + b"1.5," * 3_000_000 + b"18446744073709551616]"
+    stop = threading.Event()
+    gaps = []
+
+    def watch() -> None:
+        while not stop.is_set():
+            begun = time.monotonic()
+            assert edge.http.get("/health/live").status_code == 200
+            gaps.append(time.monotonic() - begun)
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        answers = [edge.post("/predict", content=body), edge.post("/predict", content=body[:-1])]
+        stop.set()
+        watching.result()
+
+    assert (answers[0].status_code, answers[0].json()) == (200, 3_000_001)
+    assert answers[1].status_code == 400
+    assert "Invalid JSON payload: " in read_error(answers[1])["error"]
+    assert max(gaps) < 1.0, sorted(gaps)[-3:]
+
+
 def test_bodies_that_wait(servers: Servers) -> None:
     """Large bodies of calls that wait for their turn have a limit in all; who is over it is told to come again."""
     edge = servers.start(
@@ -209,7 +235,7 @@ def test_bodies_that_wait(servers: Servers) -> None:
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"retry-after: 1" in answer
         held = memory(edge) - before
-        assert "truss_queued 3.0" in edge.http.get("/metrics").text
+        wait_until(lambda: "truss_queued 3.0" in edge.http.get("/metrics").text, what="the queue")
         edge.gates.open("go")
         read_until(holding, b"\r\n\r\n4")
     for sock in socks[:3]:

@@ -123,7 +123,7 @@ def create_api(settings: Settings, supervisor: Supervisor, metrics: Metrics) -> 
     @api.get("/metrics", include_in_schema=False)
     @api.get("/metrics/", include_in_schema=False)
     async def prometheus() -> Response:
-        return Response(metrics.render() + await supervisor.ask_metrics(), media_type=PROMETHEUS)
+        return Response(metrics.join(await supervisor.ask_metrics()), media_type=PROMETHEUS)
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:  # also below /environments/{env}/sync

@@ -7,20 +7,19 @@ from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
-from truss_server.edge.admission import ClosedError, OverloadedError, Slots
+from truss_server.edge.admission import ClosedError, OverloadedError, Slot, Slots
 from truss_server.edge.answers import Passing, check, gather
 from truss_server.edge.bodies import parse_body, render_value
 from truss_server.edge.client import Client
 from truss_server.edge.errors import GONE, AnswerError
 from truss_server.edge.incoming import Intake
+from truss_server.edge.large import LARGE, parse_large
 from truss_server.edge.late import Late
 from truss_server.edge.logs import AbortedTransferError, Log
 from truss_server.edge.metrics import Metrics, Stopwatch
 from truss_server.edge.patience import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.dialects import Dialect
     from truss_server.edge.link import Exchange, Link
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from truss_server.edge.supervisor import Supervisor
 
 _TIMEOUT = 504
+
+_PARSERS = 2
+"""Large bodies that are parsed at once."""
 
 
 class ModelRoutes:
@@ -49,6 +51,7 @@ class ModelRoutes:
         self._slots = slots
         self._metrics = metrics
         self._log = log
+        self._parsing = asyncio.Semaphore(_PARSERS)
         self._intake = Intake(settings.body_limit, settings.client_timeout, Late())
 
     async def __call__(self, name: str, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +109,9 @@ class ModelRoutes:
             client.take_upload()
         else:
             body = await client.read_body()
-            if facts["inputs"]:
+            if facts["inputs"] and len(body) > LARGE and not client.ask.binary:
+                inputs = await client.unless_gone(parse_large(body, self._parsing))
+            elif facts["inputs"]:
                 inputs = parse_body(body, binary=client.ask.binary)
             if not facts["request"]:
                 body = b""  # a request that waits for its turn need not hold it twice
@@ -143,10 +148,10 @@ class ModelRoutes:
                 (name, client.ask.framing, request, self._supervisor.generation), slot, client.ask
             )
         except BaseException:
-            slot()
+            slot(measure=False)
             raise
 
-    async def _admit(self, client: Client) -> Callable[[], None]:
+    async def _admit(self, client: Client) -> Slot:
         """Take a slot for a call, in turn; return what gives it back.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from truss_server import wire
 
@@ -32,9 +32,7 @@ class Exchange:
         generation: Of the model that answers.
     """
 
-    def __init__(
-        self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None, generation: int
-    ) -> None:
+    def __init__(self, link: Link, stream: int, on_end: OnEnd, ask: Ask | None, generation: int) -> None:
         self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
@@ -43,6 +41,7 @@ class Exchange:
         self._link = link
         self._stream = stream
         self._on_end = on_end
+        self._abandoned = False
         self.generation = generation
         self._chunks: list[bytes] = []
         self._events: deque[tuple[dict[str, Any], int]] = deque()  # of a websocket, with bytes of the window
@@ -79,6 +78,7 @@ class Exchange:
     def abandon(self) -> None:
         """Tell the worker that nobody waits any more; what it still says is thrown away."""
         if not self.over:
+            self._abandoned = True
             self._link.write(wire.encode(wire.CANCEL, self._stream))
             self._end()
 
@@ -155,7 +155,7 @@ class Exchange:
         done = piece == wire.ERROR or kind == wire.DATA | wire.LAST
         if done:
             self._end()
-            self._on_end()
+            self._on_end(measure=not self._abandoned)
         return done
 
     def _take_message(self, payload: bytes, *, last: bool) -> None:
@@ -171,7 +171,7 @@ class Exchange:
         """End the answer because nothing more will come of it."""
         self.error = {"status": status, "detail": reason, "headers": []}
         self._end()
-        self._on_end()
+        self._on_end(measure=False)
 
 
 def _resolve(future: asyncio.Future[None] | None) -> None:
@@ -179,7 +179,14 @@ def _resolve(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
-def _nothing() -> None:
+class OnEnd(Protocol):
+    """What is called at the end of a call."""
+
+    def __call__(self, *, measure: bool) -> None:
+        """Take note of it, and of whether it was its own end."""
+
+
+def _nothing(*, measure: bool) -> None:
     """What happens at the end of a call nobody counts."""
 
 
@@ -237,9 +244,7 @@ class Link(asyncio.Protocol):
         except wire.WireError as exc:
             self._on_broken(str(exc))
 
-    def open(
-        self, head: wire.Call, on_end: Callable[[], None] = _nothing, ask: Ask | None = None
-    ) -> Exchange:
+    def open(self, head: wire.Call, on_end: OnEnd = _nothing, ask: Ask | None = None) -> Exchange:
         """Begin a call.
 
         Args:

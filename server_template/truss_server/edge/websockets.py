@@ -127,7 +127,7 @@ class WebsocketRoute:
             request["headers"] = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
             return link.open(("websocket", "lines", request, self._supervisor.generation), slot, session.ask)
         except BaseException:
-            slot()
+            slot(measure=False)
             raise
 
     def _ready(self) -> Link:
