@@ -51,7 +51,8 @@ class Versions:
         self._folder = folder
         self._root = root
         self._digests: dict[tuple[int, int, int, int], str] = {}
-        (folder / VERSIONS).mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / VERSIONS).mkdir(exist_ok=True)
         for left in (folder / VERSIONS).iterdir():  # of edits that a restart has ended
             if left != root:
                 shutil.rmtree(left, ignore_errors=True)
