@@ -135,6 +135,8 @@ def push(
     with progress.step("plan"):
         plan = plan_release(package)
         methods = model_methods(plan.config, plan.files)
+        if unused := plan.config.unused():
+            progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
         if "predict" in methods and takes_no_inputs(methods["predict"]):
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
