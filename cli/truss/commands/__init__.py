@@ -13,6 +13,6 @@ SUMMARIES = {
     "list": "Show what is deployed.",
     "logs": "Show what a deployed model prints and logs.",
     "stop": "Stop a deployed model.",
-    "config": "Check config.yaml, show it with every default filled in, or print its JSON schema.",
+    "config": "Check config.yaml, show it with its defaults, or print its schema.",
 }
 """Every command with its one-line help, in the order in which a newcomer meets them."""

@@ -28,7 +28,7 @@ def command(
     *,
     output: options.Output = "text",
 ) -> None:
-    """Check config.yaml, show it with every default filled in, or print its JSON schema."""
+    """Check config.yaml, show it with its defaults, or print its schema."""
     deps = Deps.of(ctx)
     console = deps.console()
     if what == "schema":
