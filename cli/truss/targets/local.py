@@ -16,11 +16,13 @@ import atexit
 import os
 import secrets
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from truss.environment import Wanted, model_python
+from truss.environment import Wanted, model_python, prune_environments
 from truss.errors import EngineError, NotDeployedError, UsageError
 from truss.names import slug
 from truss.state import state_folder
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     import socket
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from truss.progress import Progress
     from truss.release import Deployment, Release, ReleasePlan
@@ -138,6 +139,7 @@ class LocalTarget:
             if before is not None:
                 before.end(before.drain + STOP_MARGIN)
         self._releases(candidate.model).prune(self._used(candidate.model))
+        prune_environments(self._state / "envs", self._environments_in_use(), time.time())
 
     def discard(self, candidate: Deployment) -> None:
         """Kill a candidate and start what it had displaced; see `Target.discard`."""
@@ -204,6 +206,11 @@ class LocalTarget:
 
     def _used(self, model: str) -> set[int]:
         return {server.release for place in self._places(model) for server in place.servers()}
+
+    def _environments_in_use(self) -> set[Path]:
+        """Return the environments that a release of any model needs."""
+        folders = (self._state / "local").glob("*/releases")
+        return {Path(release.python).parents[1] for folder in folders for release in Releases(folder).all()}
 
     def _listen(self, place: Place, port: int | None) -> tuple[socket.socket, Server | None]:
         """Return a listening socket, and the current deployment if it had to be stopped for it.
