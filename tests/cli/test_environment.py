@@ -19,7 +19,7 @@ import uv
 from tests.harness import eventually
 from tests.wheelhouse import SlowSource, make_wheel
 from truss import environment
-from truss.environment import KEPT_SECONDS, Wanted, model_python, prune_environments
+from truss.environment import KEPT_SECONDS, MARKER, Wanted, model_python, prune_environments
 from truss.errors import BuildError
 from truss.state import is_held
 
@@ -142,7 +142,7 @@ def test_old_ones_go(maker: Maker) -> None:
     used, old, wanted = maker.make("tiny==1.0"), maker.make("tiny==2.0"), maker.make("needy")
     now = time.time()
     for python in (used, old, wanted):
-        os.utime(python.parents[1] / "complete.json", (now - KEPT_SECONDS - 1,) * 2)
+        os.utime(python.parents[1] / MARKER, (now - KEPT_SECONDS - 1,) * 2)
     maker.make("needy")
 
     prune_environments(maker.folder, {used.parents[1]}, now)
@@ -271,7 +271,7 @@ SCRIPT = """\
 import json, sys
 from pathlib import Path
 from tests.cli.test_environment import Lines
-from truss.environment import KEPT_SECONDS, Wanted, model_python, prune_environments
+from truss.environment import Wanted, model_python
 wanted, folder, environ = json.loads(sys.argv[1])
 model_python(Wanted(tuple(wanted), None), Path(folder), Lines(), environ)
 """
