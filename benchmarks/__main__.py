@@ -31,6 +31,9 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "docker": partial(pushes.measure, "docker"),
 }
 
+WIDTH = 150
+"""Of the table where it does not go to a terminal."""
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -48,7 +51,8 @@ def main() -> int:
     found = {name: list(BENCHMARKS[name]()) for name in options.which or BENCHMARKS}
     figures = [one for group in found.values() for one in group]
     taken = f"{describe()}, {datetime.now(timezone.utc):%Y-%m-%d}"
-    Console().print(taken, make_table(figures), sep="\n\n")
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(width=width).print(taken, make_table(figures), sep="\n\n")
     if options.json is not None:
         rows = {"taken": taken, "figures": [one.row() for one in figures]}
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -45,7 +45,7 @@ def draw(figures: Sequence[Figure], taken: str) -> str:
     )
     frame = [
         _text(0, 16, "Throughput on one CPU, as a multiple of a bare ASGI application on the same uvicorn"),
-        f'<path class="bare" d="M{bare:.1f} {TOP - 10}V{bottom - 6}" stroke-dasharray="4 3"/>',
+        f'<path class="bare" d="M{bare:.1f} {TOP - 10}V{bottom - 6}" stroke-dasharray="4 3" stroke-opacity="0.4"/>',
         _text(bare + 4, TOP - 10, "bare ASGI = 1", "quiet"),
         _text(0, bottom + 20, taken, "quiet"),
     ]
