@@ -23,6 +23,7 @@ from truss_server.edge.http import Protocol
 from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
 from truss_server.edge.metrics import Metrics
+from truss_server.edge.orphans import INIT, bury_orphans
 from truss_server.edge.probes import Probes
 from truss_server.edge.settings import Settings, read_settings
 from truss_server.edge.supervisor import Supervisor
@@ -105,6 +106,7 @@ async def serve(settings: Settings, log: Log) -> int:
     )
     server = Server(config)
     _install_signals(server, supervisor)
+    burying = asyncio.create_task(bury_orphans()) if os.getpid() == INIT else None
     supervising = asyncio.create_task(supervisor.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     done, _ = await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,6 +116,8 @@ async def serve(settings: Settings, log: Log) -> int:
         return supervising.result()
     if control is not None:
         control.close()
+    if burying is not None:
+        burying.cancel()
     await supervisor.stop()
     await supervising
     serving.result()
