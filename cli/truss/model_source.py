@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import sys
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 from truss.config_values import CONFIG
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from truss.config import TrussConfig
+    from truss.memory import Memory
     from truss.model_class import Function
     from truss.release import PackageFile
 
@@ -84,21 +86,26 @@ def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
     return found[0] if isinstance(found[0], ast.ClassDef) else None
 
 
-def imported_modules(files: Iterable[PackageFile]) -> frozenset[str]:
+def imported_modules(files: Iterable[PackageFile], memory: Memory) -> frozenset[str]:
     """Return the top-level modules that the Python files among these import; broken ones import nothing."""
     found: set[str] = set()
     for file in files:
-        if file.path.suffix != ".py" or file.size > MAX_SOURCE:
-            continue
-        try:
-            tree = _parse(importlib.util.decode_source(file.source.read_bytes()))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                found.add(node.module.partition(".")[0])
+        if file.path.suffix == ".py" and file.size <= MAX_SOURCE:
+            found |= memory.imports(file.sha256, partial(_imported_by, file.source))
+    return frozenset(found)
+
+
+def _imported_by(source: Path) -> frozenset[str]:
+    try:
+        tree = _parse(importlib.util.decode_source(source.read_bytes()))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
     return frozenset(found)
 
 
