@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from truss.definitions import Source, read_source
-from truss.errors import PackageError
 from truss.own_modules import Modules
+from truss.release import FileChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,8 +92,6 @@ def read_verified(file: PackageFile) -> bytes:
     Raises:
         FileChangedError: It is not any more.
     """
-    import hashlib
-
     try:
         content = file.source.read_bytes()
     except OSError as exc:
@@ -100,7 +99,3 @@ def read_verified(file: PackageFile) -> bytes:
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise FileChangedError(f"{file.path} has changed while it was looked at.")
     return content
-
-
-class FileChangedError(PackageError):
-    """A file is not what it was a moment ago: it is still being written."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
 from docker.types import LogConfig
 
+from truss.channel import ExecChannel
 from truss.errors import EngineError, NotDeployedError
 from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
 from truss.release import Release
@@ -27,6 +30,7 @@ from truss.targets.docker_container import (
     is_taken,
 )
 from truss.targets.docker_engine import connect, engine_errors
+from truss_server.protocol import CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,6 +53,18 @@ STOP_MARGIN_SECONDS = 5
 
 PATIENCE = 15.0
 """Seconds to wait for another push to the same environment."""
+
+CONTROL_FOLDER = PurePosixPath("/home/truss/control")
+"""In a container in development: its control socket and the versions it was brought."""
+
+RELAY = (
+    "/opt/truss/edge/bin/python",
+    "-I",
+    "-m",
+    "truss_server.relay",
+    str(CONTROL_FOLDER / CONTROL_SOCKET),
+)
+"""What connects an exec to the control socket."""
 
 LOG_SIZE, LOG_FILES = "10m", "3"
 """A container's log keeps its last 30 megabytes."""
@@ -110,6 +126,18 @@ class DockerTarget:
                 raise
             self._pushes[candidate.id] = push.pop_all()
         return candidate
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> None:
+        """An environment is a layer of an image: it is made by a build; see `Target.prepare`."""
+
+    def attach(self, deployment: Deployment) -> ExecChannel:
+        """Return a channel through an exec in a deployment's container; see `Target.attach`."""
+        if not self._container(deployment.id).running:
+            raise NotDeployedError(f"The container {deployment.id[:12]} is stopped.", hint="Push again.")
+        with engine_errors("reach into the container"):
+            made = self._client.exec_create(deployment.id, list(RELAY), stdin=True)
+            raw = self._client.exec_start(made["Id"], socket=True)
+        return ExecChannel(_hijacked(raw))
 
     def promote(self, candidate: Deployment) -> None:
         """Make a candidate the deployment of its environment; see `Target.promote`."""
@@ -225,7 +253,7 @@ class DockerTarget:
         self._client.create_container(
             release.reference,
             name=name,
-            command=["--environment", environment],
+            command=["--environment", environment, *_control(environment)],
             labels=dict(labels),
             ports=[PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
@@ -315,3 +343,17 @@ class DockerTarget:
             self._stop(self._container(replaced))
             with engine_errors("start the container that was replaced"):
                 self._client.start(replaced)
+
+
+def _control(environment: str) -> list[str]:
+    """Return what lets a server be watched."""
+    return ["--control", str(CONTROL_FOLDER)] if environment == DEVELOPMENT else []
+
+
+def _hijacked(raw: Any) -> socket.socket:
+    """Return the socket of a connection that docker-py handed over; of TLS, it hands over the socket itself."""
+    connection = getattr(raw, "_sock", raw)
+    if not isinstance(connection, socket.socket):
+        raise EngineError("The connection to the engine cannot be watched.", hint="Use its Unix socket.")
+    # What docker-py holds closes the connection when it is forgotten.
+    return connection if raw is connection else connection.dup()

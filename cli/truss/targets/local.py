@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from truss.channel import connect
 from truss.environment import Wanted, model_python, prune_environments
 from truss.errors import EngineError, NotDeployedError, UsageError
 from truss.names import slug
@@ -29,6 +30,7 @@ from truss.state import state_folder
 from truss.targets.local_place import Place
 from truss.targets.local_releases import Releases
 from truss.targets.local_server import (
+    CONTROL,
     KILL_TIMEOUT,
     Launch,
     PortTakenError,
@@ -37,12 +39,14 @@ from truss.targets.local_server import (
     listen,
     signals_deferred,
 )
+from truss_server.protocol import CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     import socket
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
 
+    from truss.channel import Channel
     from truss.progress import Progress
     from truss.release import Deployment, Release, ReleasePlan
 
@@ -100,9 +104,17 @@ class LocalTarget:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Make the model's environment and the release's folder, as far as they are not there; see `Target.build`."""
-        wanted = Wanted(plan.requirements, plan.config.asked_python)
-        python = model_python(wanted, self._state / "envs", progress, self._environ)
+        python = self.prepare(plan, progress)
         return self._releases(plan.manifest.model).add(plan, python, progress)
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> Path:
+        """Make the model's environment, as far as it is not there; see `Target.prepare`."""
+        wanted = Wanted(plan.requirements, plan.config.asked_python)
+        return model_python(wanted, self._state / "envs", progress, self._environ)
+
+    def attach(self, deployment: Deployment) -> Channel:
+        """Return a channel to a deployment's control socket; see `Target.attach`."""
+        return connect(self._server(deployment).control / CONTROL_SOCKET)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
@@ -179,16 +191,24 @@ class LocalTarget:
 
     def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
         """Yield a deployment's log lines; see `Target.logs`."""
-        server = self._place(deployment.model, deployment.environment).server(deployment.id)
-        if server is None:
-            raise NotDeployedError(f"The server {deployment.id} of {deployment.model} is gone.")
-        return server.lines(follow=follow)
+        return self._server(deployment).lines(follow=follow)
 
     def deployments(self) -> list[Deployment]:
         """Return the listed deployments, newest first; see `Target.deployments`."""
         listed = [place.current() for place in self._places()]
         found = [server.deployment() for server in listed if server is not None]
         return sorted(found, key=lambda deployment: deployment.started, reverse=True)
+
+    def _server(self, deployment: Deployment) -> Server:
+        """Return the server of a deployment.
+
+        Raises:
+            NotDeployedError: It was removed.
+        """
+        server = self._place(deployment.model, deployment.environment).server(deployment.id)
+        if server is None:
+            raise NotDeployedError(f"The server {deployment.id} of {deployment.model} is gone.")
+        return server
 
     def _releases(self, model: str) -> Releases:
         return Releases(self._state / "local" / model / "releases")
@@ -243,11 +263,17 @@ class LocalTarget:
                     raise EngineError(f"Port {port} is taken by {holder}.", hint=exc.hint) from exc
             raise
 
-    def _launch(self, place: Place, model: str, number: int, listener: socket.socket) -> Server:
+    def _launch(
+        self, place: Place, model: str, number: int, listener: socket.socket, before: Server | None = None
+    ) -> Server:
+        """Start a server; one of a release that ran before goes on with the versions which that was brought."""
         with listener, signals_deferred():
             stored = self._releases(model).get(number)
             config = stored.manifest().config
+            folder = place.servers_folder / secrets.token_hex(6)
             options = ["--release", str(stored.app), "--python", stored.python, "--environment", place.name]
+            if place.name == DEVELOPMENT:
+                options += ["--control", str(folder / CONTROL)]
             how = Launch(
                 command=[*self._server_command, *options],
                 environ=self._environ,
@@ -255,8 +281,9 @@ class LocalTarget:
                 release=number,
                 environment=place.name,
                 drain=config["runtime"]["drain_timeout"],
+                versions=before.control if before else None,
             )
-            server, process = launch(how, place.servers_folder / secrets.token_hex(6), listener)
+            server, process = launch(how, folder, listener)
             self._processes[server.folder.name] = process
         return server
 
@@ -265,7 +292,7 @@ class LocalTarget:
         if displaced is None:
             return
         listener = self._bind(displaced.port)
-        server = self._launch(place, displaced.model, displaced.release, listener)
+        server = self._launch(place, displaced.model, displaced.release, listener, displaced)
         place.list_server(server.folder.name)
         displaced.remove()
 

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server.edge.versions import current_version
 from truss_server.edge.worker import Version
-from truss_server.protocol import DEFAULT_CONCURRENCY, MANIFEST, Manifest
+from truss_server.protocol import DEFAULT_CONCURRENCY, DEVELOPMENT, MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DEVELOPMENT = "development"
-"""The environment whose answers show the model's tracebacks."""
-
 
 @dataclass(frozen=True)
 class Settings:
