@@ -30,7 +30,19 @@ class ChannelClosedError(EngineError):
 
 
 class BusyError(EngineError):
-    """Somebody else watches the deployment."""
+    """Somebody else watches the deployment.
+
+    Args:
+        who: The one who does.
+        since: When they began, may be empty.
+    """
+
+    def __init__(self, who: str, since: str) -> None:
+        begun = f" since {since}" if since else ""
+        super().__init__(
+            f"It is being watched already, by {who}{begun}.", hint="One at a time: end that one first."
+        )
+        self.who = who
 
 
 @dataclass(frozen=True)
@@ -216,11 +228,7 @@ def parse_hello(fields: Mapping[str, Any]) -> Hello:
         EngineError: It speaks otherwise.
     """
     if fields.get("event") == "busy":
-        since = str(fields.get("since", ""))
-        raise BusyError(
-            f"It is being watched already, by {fields.get('who', 'somebody')}{f' since {since}' if since else ''}.",
-            hint="One at a time: end that one first.",
-        )
+        raise BusyError(str(fields.get("who", "somebody")), str(fields.get("since") or ""))
     if fields.get("event") != "hello" or fields.get("protocol") != PROTOCOL:
         raise EngineError(
             "The deployment was pushed by another version of truss.", hint="`truss push --watch` replaces it."

@@ -100,3 +100,8 @@ class Deployment:
     id: str
     started: datetime
     running: bool = True
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])

@@ -44,7 +44,12 @@ MODEL = "class Model:\n    def predict(self, inputs):\n        return 1\n"
 @pytest.fixture
 def plan(tmp_path: Path) -> ReleasePlan:
     """Give the plan of a package."""
-    files = {"config.yaml": "", "model/model.py": MODEL, "data/grün.bin": b"\0\1", "data/b.txt": "b"}
+    files: dict[str, str | bytes] = {
+        "config.yaml": "",
+        "model/model.py": MODEL,
+        "data/grün.bin": b"\0\1",
+        "data/b.txt": "b",
+    }
     return plan_release(build_tree(tmp_path / "falcon", files))
 
 

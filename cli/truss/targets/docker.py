@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
 from contextlib import ExitStack, closing, suppress
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
 from docker.types import LogConfig
 
-from truss.channel import ExecChannel
 from truss.errors import EngineError, NotDeployedError
 from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
 from truss.release import Release
@@ -29,8 +26,8 @@ from truss.targets.docker_container import (
     free_port,
     is_taken,
 )
+from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
-from truss_server.protocol import CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
 
     import docker
 
+    from truss.channel import Channel
     from truss.images import Image
     from truss.progress import Progress
     from truss.release import Deployment, ReleasePlan
@@ -53,18 +51,6 @@ STOP_MARGIN_SECONDS = 5
 
 PATIENCE = 15.0
 """Seconds to wait for another push to the same environment."""
-
-CONTROL_FOLDER = PurePosixPath("/home/truss/control")
-"""In a container in development: its control socket and the versions it was brought."""
-
-RELAY = (
-    "/opt/truss/edge/bin/python",
-    "-I",
-    "-m",
-    "truss_server.relay",
-    str(CONTROL_FOLDER / CONTROL_SOCKET),
-)
-"""What connects an exec to the control socket."""
 
 LOG_SIZE, LOG_FILES = "10m", "3"
 """A container's log keeps its last 30 megabytes."""
@@ -130,14 +116,11 @@ class DockerTarget:
     def prepare(self, plan: ReleasePlan, progress: Progress) -> None:
         """An environment is a layer of an image: it is made by a build; see `Target.prepare`."""
 
-    def attach(self, deployment: Deployment) -> ExecChannel:
+    def attach(self, deployment: Deployment) -> Channel:
         """Return a channel through an exec in a deployment's container; see `Target.attach`."""
         if not self._container(deployment.id).running:
             raise NotDeployedError(f"The container {deployment.id[:12]} is stopped.", hint="Push again.")
-        with engine_errors("reach into the container"):
-            made = self._client.exec_create(deployment.id, list(RELAY), stdin=True)
-            raw = self._client.exec_start(made["Id"], socket=True)
-        return ExecChannel(_hijacked(raw))
+        return attach(self._client, deployment.id)
 
     def promote(self, candidate: Deployment) -> None:
         """Make a candidate the deployment of its environment; see `Target.promote`."""
@@ -253,7 +236,7 @@ class DockerTarget:
         self._client.create_container(
             release.reference,
             name=name,
-            command=["--environment", environment, *_control(environment)],
+            command=["--environment", environment, *control_options(environment)],
             labels=dict(labels),
             ports=[PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
@@ -343,17 +326,3 @@ class DockerTarget:
             self._stop(self._container(replaced))
             with engine_errors("start the container that was replaced"):
                 self._client.start(replaced)
-
-
-def _control(environment: str) -> list[str]:
-    """Return what lets a server be watched."""
-    return ["--control", str(CONTROL_FOLDER)] if environment == DEVELOPMENT else []
-
-
-def _hijacked(raw: Any) -> socket.socket:
-    """Return the socket of a connection that docker-py handed over; of TLS, it hands over the socket itself."""
-    connection = getattr(raw, "_sock", raw)
-    if not isinstance(connection, socket.socket):
-        raise EngineError("The connection to the engine cannot be watched.", hint="Use its Unix socket.")
-    # What docker-py holds closes the connection when it is forgotten.
-    return connection if raw is connection else connection.dup()
