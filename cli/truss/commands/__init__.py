@@ -9,7 +9,7 @@ from __future__ import annotations
 SUMMARIES = {
     "init": "Make a new package from a template.",
     "push": "Build the package and run it, then say where it answers.",
-    "watch": "Bring every save of the package live in its deployment in development.",
+    "watch": "Make every save live in the deployment in development.",
     "predict": "Call a deployed model; its answer appears as it is produced.",
     "list": "Show what is deployed.",
     "logs": "Show what a deployed model prints and logs.",

@@ -35,7 +35,7 @@ def command(
     ] = DEFAULT_SECONDS,
     output: options.Output = "text",
 ) -> None:
-    """Bring every save of the package live in its deployment in development.
+    """Make every save live in the deployment in development.
 
     `truss push --watch` makes that deployment. Ctrl-C ends the watching and leaves the deployment running.
     """
