@@ -137,7 +137,6 @@ class ControlServer:
             "tool_version": "0.1.0",
             "digest": self.version.digest,
             "generation": self.version.generation,
-            "python": "3.10.1",
             "files": self.version.hashes,
         }
 

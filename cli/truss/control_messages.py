@@ -55,7 +55,6 @@ class Hello:
         tool_version: Of the truss it was pushed with.
         digest: Of the version that runs.
         generation: Its number.
-        python: Version of the model's interpreter.
         files: SHA-256 (hex) of the version's files by path.
     """
 
@@ -64,7 +63,6 @@ class Hello:
     tool_version: str
     digest: str
     generation: int
-    python: str
     files: Mapping[str, str]
 
 

@@ -47,7 +47,7 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
     try:
         tree = _parse(text)
     except SyntaxError as exc:
-        if config.asked_python is not None and _is_newer_than_this(config.asked_python):
+        if config.asked_python is not None and is_newer_than_this(config.asked_python):
             return  # its syntax may be younger than this interpreter: the model's own decides
         raise _no_python(path, text, exc) from exc
     except (RecursionError, MemoryError, ValueError) as exc:
@@ -122,7 +122,8 @@ def _decode(source: Path, path: PurePosixPath) -> str:
         raise PackageError(f"{path} is no text: {exc}.", hint="Save the file as UTF-8.") from exc
 
 
-def _is_newer_than_this(python_version: str) -> bool:
+def is_newer_than_this(python_version: str) -> bool:
+    """Return whether a version such as `py314` may have syntax that this interpreter does not know."""
     return int(python_version.removeprefix("py3")) > sys.version_info.minor
 
 

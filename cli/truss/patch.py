@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from truss.config_values import CONFIG
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss.model_source import is_newer_than_this
 from truss.patch_code import CodeChange, compare_code
 from truss.snapshot import read_verified
 
@@ -67,13 +67,12 @@ class _Files:
         return Patch(kind, _where(self.all, first, root), reasons, self.changed, self.deleted)
 
 
-def plan_patch(old: Snapshot, new: Snapshot, *, python: str) -> Patch:
+def plan_patch(old: Snapshot, new: Snapshot) -> Patch:
     """Return what makes of a version that runs the one on disk.
 
     Args:
         old: What runs.
         new: What is on disk.
-        python: Version of the model's interpreter, such as `3.11.7`.
 
     Raises:
         PackageError: A Python file that was edited is none.
@@ -87,7 +86,7 @@ def plan_patch(old: Snapshot, new: Snapshot, *, python: str) -> Patch:
     if not files.all:
         same = old.plan.manifest.digest == new.plan.manifest.digest
         return Patch("nothing") if same else files.patch("rebuild", "truss itself has changed")
-    unread = _check_syntax(new, files.changed, python)
+    unread = _check_syntax(new, files.changed)
     if set(old.plan.requirements) != set(new.plan.requirements):
         named = new.plan.config.requirements_file or CONFIG
         return files.patch("environment", "the requirements changed", first=named)
@@ -144,13 +143,14 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> list[str]:
     return [key for key in after if key not in apart and before.get(key) != after[key]]
 
 
-def _check_syntax(new: Snapshot, changed: Iterable[str], python: str) -> str:
+def _check_syntax(new: Snapshot, changed: Iterable[str]) -> str:
     """Return an edited file that only the model's newer Python may be able to read.
 
     Raises:
         PackageError: There is one that no Python can read.
     """
-    newer = tuple(map(int, python.split(".")[:2])) > sys.version_info[:2]
+    asked = new.plan.config.asked_python
+    newer = asked is not None and is_newer_than_this(asked)
     for path in changed:
         if path in new.broken:
             if newer:

@@ -196,7 +196,7 @@ class Watch:
     def _plan(self, snapshot: Snapshot) -> Patch:
         if self._running is None:
             return plan_resync(self._link.files, self._link.digest, snapshot)
-        return plan_patch(self._running, snapshot, python=self._link.python)
+        return plan_patch(self._running, snapshot)
 
     def _carry_out(self, snapshot: Snapshot, patch: Patch, begin: float, *, asked: bool) -> None:
         """Begin what a patch asks for."""

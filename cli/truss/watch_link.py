@@ -52,7 +52,6 @@ class Link:
         digest: Of the version that runs.
         files: SHA-256 (hex) of its files by path.
         generation: Its number.
-        python: Version of the model's interpreter.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Link:
         self.digest = ""
         self.files: Mapping[str, str] = {}
         self.generation = 0
-        self.python = ""
         self._target = target
         self._clock = clock
         self._tell = tell
@@ -87,7 +85,7 @@ class Link:
         self._session = self._begin_session(self._clock.monotonic() + OWN_SECONDS)
         hello = self._session.hello
         self.digest, self.files = hello.digest, hello.files
-        self.generation, self.python = hello.generation, hello.python
+        self.generation = hello.generation
         if self._followed != self.deployment.id:
             self._followed = self.deployment.id
             threading.Thread(target=self._follow, args=(self.deployment,), daemon=True).start()

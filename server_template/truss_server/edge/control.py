@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from truss_server import __version__
 from truss_server.edge.versions import BadEditError, Versions
 from truss_server.edge.worker import FailedError, RefusedError
-from truss_server.protocol import Manifest
+from truss_server.protocol import CONTROL_SOCKET, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 """Version of this protocol, in both first messages."""
-
-SOCKET = "control.sock"
 
 LINE = 16 * 1024 * 1024
 """Bytes of one line of JSON: it may name each file of a package."""
@@ -69,7 +67,9 @@ class Control:
         Raises:
             OSError: The socket cannot be made.
         """
-        return await asyncio.start_unix_server(self._serve, sock=_bind(self._folder / SOCKET), limit=LINE)
+        return await asyncio.start_unix_server(
+            self._serve, sock=_bind(self._folder / CONTROL_SOCKET), limit=LINE
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)

@@ -14,6 +14,7 @@ from truss_server.protocol import DEFAULT_CONCURRENCY, DEVELOPMENT, MANIFEST, Ma
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 @dataclass(frozen=True)
 class Settings:
     """Everything the edge needs to know before it starts.
