@@ -95,10 +95,11 @@ class Versions:
             root: Its folder.
             oldest: Number of the first version that somebody still reads; those before it are removed.
         """
-        new = self._folder / f"{CURRENT}.new"
-        new.unlink(missing_ok=True)
-        new.symlink_to(root)
-        new.replace(self._folder / CURRENT)
+        if root.parent == self._folder / VERSIONS:  # the release itself, loaded again, needs no link
+            new = self._folder / f"{CURRENT}.new"
+            new.unlink(missing_ok=True)
+            new.symlink_to(root.relative_to(self._folder))  # the folder may be moved
+            new.replace(self._folder / CURRENT)
         self._root = root
         for version in (self._folder / VERSIONS).iterdir():
             if int(version.name) < oldest:
