@@ -161,7 +161,7 @@ class Control:
         except FailedError as exc:
             self._versions.discard(version.root)
             return self._failed(str(exc), exc.trace, began)
-        self._versions.keep(version.root, oldest=self._supervisor.oldest)
+        self._versions.keep(version.root, version.python, oldest=self._supervisor.oldest)
         seconds = round(time.monotonic() - began, 4)
         self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
         answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}

@@ -4,6 +4,7 @@ Below the folder of the control channel::
 
     versions/<generation>/   a release folder; files that did not change are hard links to those of the one before
     current                  symlink to the newest version that loaded
+    python                   the interpreter it was loaded with
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from truss_server.protocol import MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSIONS, CURRENT = "versions", "current"
+VERSIONS, CURRENT, PYTHON = "versions", "current", "python"
 
 _CHUNK = 1 << 20
 
@@ -37,6 +38,14 @@ def current_version(folder: Path) -> tuple[Path, int] | None:
         return None
     root = link.resolve()
     return (root, int(root.name)) if (root / MANIFEST).is_file() else None
+
+
+def current_python(folder: Path, otherwise: str) -> str:
+    """Return the interpreter that `current_version` was last loaded with: edits may have brought a new environment."""
+    try:
+        return (folder / PYTHON).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return otherwise
 
 
 class Versions:
@@ -88,14 +97,16 @@ class Versions:
             raise
         return place
 
-    def keep(self, root: Path, oldest: int) -> None:
+    def keep(self, root: Path, python: str, oldest: int) -> None:
         """Have a version be the one that edits apply to, and that a restart comes back with.
 
         Args:
             root: Its folder.
+            python: Interpreter it was loaded with.
             oldest: Number of the first version that somebody still reads; those before it are removed.
         """
         if root.parent == self._folder / VERSIONS:  # the release itself, loaded again, needs no link
+            (self._folder / PYTHON).write_text(python, encoding="utf-8")
             new = self._folder / f"{CURRENT}.new"
             new.unlink(missing_ok=True)
             new.symlink_to(root.relative_to(self._folder))  # the folder may be moved
