@@ -39,7 +39,7 @@ from truss.targets.local_server import (
     listen,
     signals_deferred,
 )
-from truss_server.protocol import CONTROL_SOCKET, DEVELOPMENT
+from truss_server.protocol import CONTROL_PYTHON, CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     import socket
@@ -228,9 +228,12 @@ class LocalTarget:
         return {server.release for place in self._places(model) for server in place.servers()}
 
     def _environments_in_use(self) -> set[Path]:
-        """Return the environments that a release of any model needs."""
+        """Return the environments that a release of any model needs, or an edit of one that runs."""
         folders = (self._state / "local").glob("*/releases")
-        return {Path(release.python).parents[1] for folder in folders for release in Releases(folder).all()}
+        used = {Path(release.python).parents[1] for folder in folders for release in Releases(folder).all()}
+        servers = [server for place in self._places() for server in place.servers()]
+        edited = [server.control / CONTROL_PYTHON for server in servers]
+        return used | {Path(file.read_text()).parents[1] for file in edited if file.exists()}
 
     def _listen(self, place: Place, port: int | None) -> tuple[socket.socket, Server | None]:
         """Return a listening socket, and the current deployment if it had to be stopped for it.

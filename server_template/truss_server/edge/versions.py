@@ -17,12 +17,12 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from truss_server.protocol import MANIFEST
+from truss_server.protocol import CONTROL_PYTHON, MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSIONS, CURRENT, PYTHON = "versions", "current", "python"
+VERSIONS, CURRENT = "versions", "current"
 
 _CHUNK = 1 << 20
 
@@ -43,7 +43,7 @@ def current_version(folder: Path) -> tuple[Path, int] | None:
 def current_python(folder: Path, otherwise: str) -> str:
     """Return the interpreter that `current_version` was last loaded with: edits may have brought a new environment."""
     try:
-        return (folder / PYTHON).read_text(encoding="utf-8")
+        return (folder / CONTROL_PYTHON).read_text(encoding="utf-8")
     except FileNotFoundError:
         return otherwise
 
@@ -106,7 +106,7 @@ class Versions:
             oldest: Number of the first version that somebody still reads; those before it are removed.
         """
         if root.parent == self._folder / VERSIONS:  # the release itself, loaded again, needs no link
-            (self._folder / PYTHON).write_text(python, encoding="utf-8")
+            (self._folder / CONTROL_PYTHON).write_text(python, encoding="utf-8")
             new = self._folder / f"{CURRENT}.new"
             new.unlink(missing_ok=True)
             new.symlink_to(root.relative_to(self._folder))  # the folder may be moved
