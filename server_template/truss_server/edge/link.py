@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 
@@ -20,7 +20,8 @@ class Exchange:
     Args:
         link: The connection.
         stream: Number of the stream.
-        on_end: Called when the worker is done with the call, which may be after the client has left.
+        on_end: Called when the worker is done with the call, which may be after the client has left, with `measure`:
+            whether it came to its own end.
 
         ask: The request it belongs to, for the log; None for the edge's own.
 
@@ -32,7 +33,9 @@ class Exchange:
         generation: Of the model that answers.
     """
 
-    def __init__(self, link: Link, stream: int, on_end: OnEnd, ask: Ask | None, generation: int) -> None:
+    def __init__(
+        self, link: Link, stream: int, on_end: Callable[..., None], ask: Ask | None, generation: int
+    ) -> None:
         self.ask = ask
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
@@ -179,13 +182,6 @@ def _resolve(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
-class OnEnd(Protocol):
-    """What is called at the end of a call."""
-
-    def __call__(self, *, measure: bool) -> None:
-        """Take note of it, and of whether it was its own end."""
-
-
 def _nothing(*, measure: bool) -> None:
     """What happens at the end of a call nobody counts."""
 
@@ -244,7 +240,9 @@ class Link(asyncio.Protocol):
         except wire.WireError as exc:
             self._on_broken(str(exc))
 
-    def open(self, head: wire.Call, on_end: OnEnd = _nothing, ask: Ask | None = None) -> Exchange:
+    def open(
+        self, head: wire.Call, on_end: Callable[..., None] = _nothing, ask: Ask | None = None
+    ) -> Exchange:
         """Begin a call.
 
         Args:
