@@ -1,4 +1,4 @@
-"""What goes in and out besides plain JSON: msgpack, events, gathered streams, and objects of many types."""
+"""What goes in and out besides plain JSON: msgpack, and objects of many types."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import pytest
 from tests.server.raw_http import read_broken
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.server.harness import Edge, Servers
 
 MODEL = """
@@ -75,11 +73,6 @@ ANSWERS = {
     "loop": lambda: loop(),
     "huge": lambda: 10 ** 30,
     "absurd": lambda: 10 ** 5000,
-    "words": lambda: iter_of(["one ", "two"]),
-    "objects": lambda: iter_of([{"a": 1}, {"b": "x\\ny"}]),
-    "nothing": lambda: iter_of([]),
-    "fails": lambda: iter_of(["one", ValueError("midway")]),
-    "binary": lambda: iter_of([b"\\x00", b"\\x01"]),
 }
 
 
@@ -91,8 +84,6 @@ def loop():
 
 def iter_of(items):
     for item in items:
-        if isinstance(item, Exception):
-            raise item
         yield item
 
 
@@ -289,69 +280,3 @@ def test_a_number_too_large_for_msgpack(edge: Edge) -> None:
 
     assert response.status_code == 500
     assert "error" in response.json()
-
-
-def fetch(edge: Edge, name: str, accept: str, agent: str = "tested/1.0") -> httpx.Response:
-    """Call predict with an Accept header."""
-    return edge.post("/predict", name, headers={"accept": accept, "user-agent": agent})
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("words", "one two"), ("objects", [{"a": 1}, {"b": "x\ny"}]), ("nothing", "")]
-)
-def test_gathers_for_who_takes_only_json(edge: Edge, name: str, expected: object) -> None:
-    """With exactly `Accept: application/json` a stream is collected into one JSON document, as Truss does."""
-    response = fetch(edge, name, "application/json")
-
-    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
-    assert expected == response.json()
-
-
-@pytest.mark.parametrize(
-    ("accept", "agent"),
-    [("application/json", "AsyncOpenAI/Python 1.0"), ("application/json, */*", "x"), ("*/*", "x")],
-)
-def test_streams_for_everybody_else(edge: Edge, accept: str, agent: str) -> None:
-    """OpenAI's clients and those that accept more get the stream."""
-    assert fetch(edge, "words", accept, agent).text == "one two"
-
-
-def test_a_gathered_stream_that_fails_is_an_error(edge: Edge) -> None:
-    """What nobody has seen the beginning of is a plain 500."""
-    response = fetch(edge, "fails", "application/json")
-
-    assert response.status_code == 500
-    assert "ValueError" in response.json()["error"]
-
-
-def test_events_for_who_asks(edge: Edge) -> None:
-    """`Accept: text/event-stream` frames objects as server-sent events; text the author framed passes."""
-    objects = fetch(edge, "objects", "text/event-stream")
-    words = fetch(edge, "words", "text/event-stream")
-
-    assert objects.headers["content-type"].partition(";")[0] == "text/event-stream"
-    assert objects.text == 'data: {"a":1}\n\ndata: {"b":"x\\ny"}\n\n'
-    assert words.text == "one two"
-
-
-def test_events_that_fail(edge: Edge) -> None:
-    """A stream of events that fails says so in its last event and is cut."""
-    with edge.http.stream(
-        "POST", "/predict", json="fails", headers={"accept": "text/event-stream"}
-    ) as response:
-        received = read_broken(response)
-
-    assert b"ValueError" in received
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("words", "text/plain; charset=utf-8"),
-        ("objects", "application/x-ndjson"),
-        ("binary", "application/octet-stream"),
-    ],
-)
-def test_content_types_of_streams(edge: Edge, name: str, expected: str) -> None:
-    """Without a wish, the content type says what the model yields."""
-    assert expected == fetch(edge, name, "*/*").headers["content-type"]

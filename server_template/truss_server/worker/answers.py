@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.worker.calls import ClientLeftError
-from truss_server.worker.encode import Framer, binary, plain
+from truss_server.worker.encode import binary, plain
+from truss_server.worker.framing import Framer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

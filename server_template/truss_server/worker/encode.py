@@ -1,4 +1,4 @@
-"""What a model returns and yields, as values that cross the wire and bytes that leave it."""
+"""What a model returns and yields, as values that cross the wire."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, Callable
 from uuid import UUID
-
-from truss_server.plain_json import dump_plain
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
 _TEXT = frozenset([str])
@@ -190,61 +188,3 @@ _MARKS: dict[bytes, Callable[[Any], Any]] = {
 def _name(value: Any) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-class Framer:
-    """Turns what a generator yields into bytes.
-
-    Text and bytes pass as they are. Objects become JSON lines, or server-sent events where the route or the client's
-    `Accept` asks for them: `data: {...}`, with a closing `data: [DONE]` in OpenAI's dialect, with `event: TYPE` in
-    front in those of Anthropic and of OpenAI's responses, which have no closing mark.
-
-    Args:
-        framing: `lines`, `sse` (a plain route whose client accepts events), `openai` or `named`.
-
-    Attributes:
-        content_type: Of the stream, known once the first item was framed.
-    """
-
-    def __init__(self, framing: str) -> None:
-        self._framing = framing
-        self._events = False
-        self.content_type = ""
-
-    def frame(self, item: Any) -> bytes:
-        """Return the bytes of one yielded item.
-
-        Raises:
-            UnserializableError: It is an object JSON has no form for.
-        """
-        if isinstance(item, str):
-            self._typed("text/plain; charset=utf-8")
-            return item.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            self._typed("application/octet-stream")
-            return bytes(item)
-        value = plain(item, "chunk")
-        text = dump_plain(value)
-        if self._framing in ("lines", "binary"):
-            self._typed("application/x-ndjson")
-            return text + b"\n"
-        self._typed("")
-        self._events = True
-        named = self._framing == "named" and isinstance(value, dict) and isinstance(value.get("type"), str)
-        prefix = b"event: %b\n" % _one_line(value["type"]) if named else b""
-        return b"%bdata: %b\n\n" % (prefix, text)
-
-    def _typed(self, raw: str) -> None:
-        """Note the content type the first item decides; text on an event route is events the author wrote."""
-        if not self.content_type:
-            sse = self._framing not in ("lines", "binary")
-            self.content_type = "text/event-stream" if sse else raw
-
-    def end(self) -> bytes:
-        """Return the bytes that close a complete stream."""
-        return b"data: [DONE]\n\n" if self._framing == "openai" and self._events else b""
-
-
-def _one_line(text: str) -> bytes:
-    """The name of an event ends with its line."""
-    return " ".join(text.split()).encode("utf-8", "replace")
