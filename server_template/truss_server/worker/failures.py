@@ -36,11 +36,14 @@ def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
         roots: Folders of the release's versions; files in them are named as the package names them.
 
     Returns:
-        `status` (int), and, where it was raised to be an answer (HTTPException), `detail` (plain value for the client)
+        `status` (int), and, where its text is for the client (HTTPException, say), `detail` (plain value for the client)
         and `headers` (list of pairs), else `type`, `message` and `traceback` (str).
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
+    if isinstance(exc, UnserializableError):
+        detail = f"the model's answer has no JSON: {_cut(str(exc), _MESSAGE)}"
+        return {"status": 500, "detail": detail, "headers": []}
     if _is_http_exception(exc):
         with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
             answer = _answer(exc)
