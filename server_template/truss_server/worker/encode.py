@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
+import contextlib
+import itertools
 import json
+from collections import deque
+from collections.abc import Iterator, KeysView, ValuesView
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -12,12 +15,16 @@ from pathlib import PurePath
 from typing import Any, Callable
 from uuid import UUID
 
+from truss_server.worker.foreign import FOREIGN, FOREIGN_TYPED
+
 _SCALARS = frozenset([str, int, float, bool, type(None)])
 _TEXT = frozenset([str])
 PLAIN = _SCALARS | {dict, list, tuple}
 """What most methods return: no coroutine, no stream and no response."""
 
 _MSGPACK_KEYS = frozenset([int, float, bool, type(None), bytes])  # besides text
+_MAX_ITEMS = 1_000_000  # of an iterator, which may have no end
+_MAX_STEPS = 3  # from a key to what it is in JSON: an enum of numpy's dates, text of its own class
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
 
@@ -28,8 +35,9 @@ class UnserializableError(TypeError):
 def plain(value: Any, path: str = "output") -> Any:
     """Return `value` as None, bool, int, float, str, list and dict with str keys: what JSON has.
 
-    Arrays of numpy and torch become lists, pydantic models and dataclasses dictionaries, dates ISO 8601 text,
-    timedelta seconds, Decimal, UUID and paths text, bytes base64 text, enums their value.
+    Arrays of numpy and torch become lists, pydantic models what their JSON schemas say, dataclasses dictionaries,
+    iterators lists, dates ISO 8601 text, timedelta seconds, Decimal, UUID and paths text, bytes base64 text, enums
+    their value.
     What is plain already is returned as it is; a list of numbers is checked as a whole, not one by one.
 
     Raises:
@@ -63,9 +71,10 @@ def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> A
         return [_walk(item, f"{path}[{at}]", depth + 1, convert) for at, item in enumerate(value)]
     try:
         closer = convert(value)
-    except UnserializableError:
-        raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for") from None
-    if type(closer) is bytes or type(closer) is Marked:
+    except UnserializableError as exc:
+        problem = str(exc) or f"is of type {_name(value)}, which JSON has no form for"
+        raise UnserializableError(f"{path} {problem}") from None
+    if type(closer) is Marked or (type(closer) is bytes and convert is _to_msgpack):
         return dict(closer) if type(closer) is Marked else closer  # marshal knows no subclasses
     return _walk(closer, path, depth + 1, convert)
 
@@ -78,11 +87,20 @@ def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[
         if convert is _to_msgpack and type(key) in _MSGPACK_KEYS:
             result[key] = _walk(item, f"{path}[{key!r}]", depth + 1, convert)
             continue
-        if type(key) not in _SCALARS and not isinstance(key, str):
-            raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
-        text = str.__str__(key) if isinstance(key, str) else json.dumps(key)
+        text = _key(key, path)
         result[text] = _walk(item, f"{path}.{text}", depth + 1, convert)
     return result
+
+
+def _key(key: Any, path: str) -> str:
+    """Return a dictionary's key as JSON has it."""
+    closer = key
+    with contextlib.suppress(UnserializableError):
+        for _ in range(_MAX_STEPS):
+            closer = closer if type(closer) in PLAIN else _to_json(closer)
+        if type(closer) in _SCALARS:
+            return closer if isinstance(closer, str) else json.dumps(closer)
+    raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
 
 
 def _to_json(value: Any) -> Any:
@@ -90,13 +108,19 @@ def _to_json(value: Any) -> Any:
     for types, convert in _FORMS:
         if isinstance(value, types):
             return convert(value)
-    # By their methods and not by their classes: none of these libraries is imported for it.
-    for method in ("model_dump", "tolist", "dict"):  # pydantic 2; numpy and torch; pydantic 1
-        if callable(getattr(type(value), method, None)):
-            return getattr(value, method)()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for is_it, convert in FOREIGN:
+        if is_it(type(value), value):
+            return convert(value)
+    if isinstance(value, Iterator):
+        return _items(value)
     raise UnserializableError
+
+
+def _items(iterator: Iterator[Any]) -> list[Any]:
+    items = list(itertools.islice(iterator, _MAX_ITEMS + 1))
+    if len(items) > _MAX_ITEMS:
+        raise UnserializableError(f"has more than {_MAX_ITEMS} items")
+    return items
 
 
 def _without_cache(value: dict[Any, Any]) -> dict[Any, Any]:
@@ -111,7 +135,7 @@ _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (float, float),
     (str, str.__str__),
     (dict, _without_cache),
-    ((list, tuple, set, frozenset), list),
+    ((list, tuple, set, frozenset, range, deque, KeysView, ValuesView), list),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
     ((datetime, date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
@@ -132,6 +156,9 @@ def _to_msgpack(value: Any) -> Any:
     for types, mark, form in _MARKED_FORMS:
         if isinstance(value, types):
             return Marked({mark: True, b"data": form(value)})
+    for is_it, convert in FOREIGN_TYPED:
+        if is_it(type(value), value):
+            return convert(value)
     return _to_json(value)
 
 

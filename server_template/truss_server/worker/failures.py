@@ -36,8 +36,8 @@ def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
         roots: Folders of the release's versions; files in them are named as the package names them.
 
     Returns:
-        `status` (int), and, where its text is for the client (HTTPException, say), `detail` (plain value for the client)
-        and `headers` (list of pairs), else `type`, `message` and `traceback` (str).
+        `status` (int), and, where its text is meant for the client (HTTPException, say), `detail` (plain value) and
+        `headers` (list of pairs), else `type`, `message` and `traceback` (str).
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
