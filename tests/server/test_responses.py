@@ -170,7 +170,7 @@ def test_responses_that_cannot_be_sent(edge: Edge, name: str) -> None:
     response = edge.post("/predict", name)
 
     assert response.status_code == 500
-    assert "the model raised" in response.json()["error"]
+    assert {"no_file": "the model raised", "class": "is of type type"}[name] in response.json()["error"]
 
 
 @pytest.mark.parametrize(

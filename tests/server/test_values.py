@@ -207,7 +207,7 @@ def test_what_has_no_json_is_named(edge: Edge, name: str, problem: str) -> None:
     assert response.status_code == 500
     assert problem in response.json()["error"]
     if problem:
-        assert "the model's answer has no JSON: output" in response.json()["error"]
+        assert "the model's answer cannot be sent: output" in response.json()["error"]
         edge.wait_log(problem, request_id=f"no-{name}", levelname="ERROR")
     assert edge.call(1) == 1
 

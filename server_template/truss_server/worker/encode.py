@@ -28,7 +28,11 @@ _MAX_STEPS = 3  # from a key to what it is in JSON: an enum of numpy's dates, te
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
 
-class UnserializableError(TypeError):
+class UnsendableError(Exception):
+    """What the model gave cannot be sent; the message is for its author and for the client."""
+
+
+class UnserializableError(UnsendableError, TypeError):
     """A value is in the answer that JSON has no form for; the message names the path to it."""
 
 

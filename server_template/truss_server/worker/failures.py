@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
-from truss_server.worker.encode import UnserializableError, plain
+from truss_server.worker.encode import UnsendableError, UnserializableError, plain
+from truss_server.worker.heads import OURS
 from truss_server.worker.inputs import InvalidInputError
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
-    if isinstance(exc, UnserializableError):
-        detail = f"the model's answer has no JSON: {_cut(str(exc), _MESSAGE)}"
+    if isinstance(exc, UnsendableError):
+        detail = f"the model's answer cannot be sent: {_cut(str(exc), _MESSAGE)}"
         return {"status": 500, "detail": detail, "headers": []}
     if _is_http_exception(exc):
         with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
@@ -62,7 +63,7 @@ def _answer(exc: Any) -> dict[str, Any]:
     return {
         "status": status if 200 <= status <= 599 else 500,  # noqa: PLR2004 - others are no end of a request
         "detail": _detail(exc.detail),
-        "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items()],
+        "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items() if str(k).lower() not in OURS],
     }
 
 

@@ -17,7 +17,7 @@ def _has(method: str) -> Callable[[type, Any], bool]:
 
 def _is_finer(kind: type, value: Any) -> bool:
     """Tell whether it is a datetime64 or timedelta64 of numpy, or an array of them, that counts nanoseconds or less."""
-    dtype = getattr(value, "dtype", None) if kind.__module__ == "numpy" else None
+    dtype: Any = getattr(value, "dtype", None) if kind.__module__ == "numpy" else None
     return getattr(dtype, "kind", "") in ("m", "M") and dtype.str[3:] in ("[ns]", "[ps]", "[fs]", "[as]")
 
 
