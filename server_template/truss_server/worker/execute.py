@@ -215,7 +215,7 @@ class Executor:
         elif call.cancelled or isinstance(exc, ClientLeftError):
             call.fail(GONE)
         else:
-            call.fail(describe(exc, self._roots))
+            call.fail(describe(exc, self._roots, answers=call.socket is None))
 
 
 def _scope(call: Call) -> dict[str, Any]:

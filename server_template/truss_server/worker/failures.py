@@ -29,12 +29,13 @@ _TRACEBACK = 32 * 1024
 """Characters of a traceback that are kept."""
 
 
-def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
+def describe(exc: BaseException, roots: Sequence[Path], *, answers: bool = True) -> dict[str, Any]:
     """Return the payload of an ERROR frame for what a model raised.
 
     Args:
         exc: What it raised.
         roots: Folders of the release's versions; files in them are named as the package names them.
+        answers: Whether an HTTPException is an answer; on a websocket it is an error like any other.
 
     Returns:
         `status` (int), and, where its text is meant for the client (HTTPException, say), `detail` (plain value) and
@@ -45,7 +46,7 @@ def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
     if isinstance(exc, UnsendableError):
         detail = f"the model's answer cannot be sent: {_cut(str(exc), _MESSAGE)}"
         return {"status": 500, "detail": detail, "headers": []}
-    if _is_http_exception(exc):
+    if answers and _is_http_exception(exc):
         with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
             answer = _answer(exc)
             if len(wire.pack(answer)) <= wire.MAX_PAYLOAD:
