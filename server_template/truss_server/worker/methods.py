@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from truss_server.protocol import ENDPOINTS
 from truss_server.worker.answers import is_async
-from truss_server.worker.inputs import input_type, output_schema, schema, validator
+from truss_server.worker.inputs import InputType, input_type, output_schema
 from truss_server.worker.signatures import Arguments, SignatureError, read_annotations, read_arguments
 
 STAGES = ("preprocess", "predict", "postprocess")
@@ -35,7 +35,7 @@ class Stage:
     function: Callable[..., Any]
     arguments: Arguments
     is_async: bool
-    check: Callable[[Any], Any] | None = None
+    check: InputType | None = None
 
     def __call__(self, value: Any, request: Any) -> Any:
         """Call the function with what it asks for."""
@@ -128,7 +128,7 @@ def _stage(function: Callable[..., Any], name: str) -> Stage:
     if name == "is_healthy" and (arguments.inputs or arguments.request):
         raise SignatureError("`is_healthy` takes no argument but `self`")
     typed = input_type(_first_annotation(function)) if arguments.inputs else None
-    return Stage(function, arguments, is_async(function), validator(typed) if typed else None)
+    return Stage(function, arguments, is_async(function), typed)
 
 
 async def _alive() -> bool:
@@ -160,7 +160,7 @@ def _method(*chain: Stage) -> Method:
         is_async=any(stage.is_async for stage in chain),
         watches=any(_mentions(stage.function, "is_disconnected") for stage in chain),
         schema={
-            "input_schema": schema(_first_annotation(first.function)) if first.arguments.inputs else None,
+            "input_schema": None if first.check is None else first.check.schema(),
             "output_schema": promised,
             "supports_streaming": streams,
         },
