@@ -98,7 +98,8 @@ def _base(cls: type) -> Any:
 def _format(exc: Any) -> str:
     """Return every problem of a pydantic ValidationError: `path`: message."""
     problems = exc.errors()
-    lines = [f"  `{_path(problem['loc'])}`: {problem['msg']}." for problem in problems]
+    places = [f"`{_path(problem['loc'])}`: " if problem["loc"] else "" for problem in problems]
+    lines = [f"  {place}{problem['msg']}." for place, problem in zip(places, problems)]
     return "\n".join([f"Input Parsing {'Error' if len(lines) == 1 else 'Errors'}:", *lines])
 
 
