@@ -222,8 +222,8 @@ class Worker:
             **os.environ,
             **version.manifest.config["environment_variables"],  # the model's, and not the server's
             ENVIRONMENT_VARIABLE: version.environment,
-            "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)]),
         }
+        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
         arguments = ["--fd", str(theirs.fileno()), "--release", str(version.root)]
         arguments += ["--environment", version.environment, "--generation", str(version.generation)]
         return await asyncio.create_subprocess_exec(
