@@ -117,7 +117,8 @@ async def respond(call: Call, response: Any, scope: dict[str, Any]) -> None:
         nonlocal head
         if message["type"] == "http.response.start":
             head = Head(message["status"], message.get("headers", []))
-            call.begin("response", status=head.status, headers=head.headers)
+            later = {"background": True} if getattr(response, "background", None) is not None else {}
+            call.begin("response", status=head.status, headers=head.headers, **later)
         elif message["type"] == "http.response.body" and head is not None:
             more = message.get("more_body", False)
             body = head.body(message.get("body", b""), last=not more)
