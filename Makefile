@@ -14,7 +14,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo format lint types test e2e cov check build pins bench clean
+.PHONY: help install demo format lint types test e2e cov check build docs pins bench clean
 
 help: ## List the verbs.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ build: install ## Build sdist and wheel and look into them.
 	rm -rf dist
 	$(BIN)/uv build --quiet
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+docs: install ## Write anew what is made from the sources: the page and the schema of config.yaml.
+	$(BIN)/python -m truss.config_pages > docs/configuration.md
+	$(BIN)/truss config schema > templates/truss_templates/scaffold/common/.truss/config.schema.json
+	cp templates/truss_templates/scaffold/common/.truss/config.schema.json examples/falcon-7b/.truss/
 
 pins: install ## Pin anew what the server runs on in an image.
 	printf '%s\n' fastapi httptools msgpack orjson pip prometheus-client uvicorn uvloop websockets | $(BIN)/uv pip compile --quiet --upgrade --universal \

@@ -1,16 +1,24 @@
-"""Run benchmarks and print their figures: `python -m benchmarks [cli] [first-byte] [local] [docker]`."""
+"""Run benchmarks and print their figures: `python -m benchmarks [cli] [first-byte] [server] [local] [docker]`.
+
+The server's are written to docs/benchmarks.md and docs/benchmarks.svg as well.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import command_line, first_byte, pushes
-from benchmarks.figures import Figure, format_table
+from rich.console import Console
+
+from benchmarks import command_line, first_byte, pushes, report, server
+from benchmarks.figures import Figure, make_table
+from benchmarks.machine import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,9 +26,15 @@ if TYPE_CHECKING:
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "cli": command_line.measure,
     "first-byte": first_byte.measure,
+    "server": server.measure,
     "local": partial(pushes.measure, "local"),
     "docker": partial(pushes.measure, "docker"),
 }
+
+WIDTH = 150
+"""Of the table where it does not go to a terminal."""
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> int:
@@ -32,10 +46,18 @@ def main() -> int:
     unknown = set(options.which) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    figures = [one for name in options.which or BENCHMARKS for one in BENCHMARKS[name]()]
-    print(format_table(figures))
+    # Every process starts with compiled modules, as any start but the first has them.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    found = {name: list(BENCHMARKS[name]()) for name in options.which or BENCHMARKS}
+    figures = [one for group in found.values() for one in group]
+    taken = f"{describe()}, {datetime.now(timezone.utc):%Y-%m-%d}"
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(width=width).print(taken, make_table(figures), sep="\n\n")
     if options.json is not None:
-        options.json.write_text(json.dumps([one.row() for one in figures], indent=2) + "\n", encoding="utf-8")
+        rows = {"taken": taken, "figures": [one.row() for one in figures]}
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if "server" in found:
+        report.write(DOCS, found["server"], taken)
     return 0 if all(one.reached for one in figures) else 1
 
 

@@ -1,14 +1,20 @@
-"""What a benchmark says: figures with what is to be reached, and the table they are printed as."""
+"""What a benchmark says: figures with what is to be reached, as rows of a table."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.peers import PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from rich.table import Table
+
+COLUMNS = ("workload", "ours", "bare", "result", "lowest - highest", "to reach", "", "best peer")
 
 
 @dataclass(frozen=True)
@@ -20,32 +26,62 @@ class Figure:
         value: Median, in `unit`.
         low: Smallest of the runs.
         high: Largest of the runs.
-        limit: What is to be reached; smaller is better.
-        unit: ms or s.
+        limit: What is to be reached, if anything is.
+        unit: ms, s, MB or x (times what the bare application does).
         runs: How often it was measured.
+        at_least: Whether more is better.
+        ours: What a ratio's numerator is.
+        bare: What the bare application beside it gave.
+        note: What else there is to say.
     """
 
     name: str
     value: float
     low: float
     high: float
-    limit: float
+    limit: float | None
     unit: str
     runs: int
+    at_least: bool = False
+    ours: str = ""
+    bare: str = ""
+    note: str = ""
 
     @property
     def reached(self) -> bool:
-        """Whether the median is within the limit."""
-        return self.value <= self.limit
+        """Whether the median keeps the limit."""
+        if self.limit is None:
+            return True
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def row(self) -> dict[str, object]:
         """Return the figure as plain values."""
         return {**asdict(self), "reached": self.reached}
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the figure as a row under COLUMNS."""
+        goal, verdict = "", ""
+        if self.limit is not None:
+            goal, verdict = f"{self.limit:g} {self.unit}", "reached" if self.reached else "MISSED"
+        published = PUBLISHED.get(self.name)
+        peer = f"{published.best} {published.value:g} {self.unit}" if published is not None else ""
+        result = f"{format_number(self.value)} {self.unit}"
+        spread = f"{format_number(self.low)} - {format_number(self.high)}"
+        return self.name, self.ours, self.bare, result, spread, goal, verdict, peer
 
-def figure(name: str, values: Sequence[float], *, limit: float, unit: str) -> Figure:
-    """Make a figure of the values of several runs."""
-    return Figure(name, statistics.median(values), min(values), max(values), limit, unit, len(values))
+
+def figure(
+    name: str,
+    values: Sequence[float],
+    *,
+    limit: float | None = None,
+    unit: str,
+    at_least: bool = False,
+    **texts: str,
+) -> Figure:
+    """Make a figure of the values of several runs; `texts` are `ours`, `bare` and `note`."""
+    middle, count = statistics.median(values), len(values)
+    return Figure(name, middle, min(values), max(values), limit, unit, count, at_least, **texts)
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -55,10 +91,25 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def format_table(figures: Sequence[Figure]) -> str:
+def format_markdown(figures: Sequence[Figure]) -> str:
     """Return figures as a Markdown table."""
-    lines = ["| | median | lowest - highest | to reach | |", "|---|---|---|---|---|"]
+    rows: list[tuple[str, ...]] = [COLUMNS, ("---",) * len(COLUMNS), *(one.cells() for one in figures)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def make_table(figures: Sequence[Figure]) -> Table:
+    """Return figures as a table for the terminal."""
+    from rich.table import Table
+
+    styles: dict[str, Any] = {"justify": "right", "overflow": "fold"}
+    table = Table(*COLUMNS[:1])
+    for column in COLUMNS[1:]:
+        table.add_column(column, **styles)
     for one in figures:
-        numbers = f"{one.value:.4g} {one.unit} | {one.low:.4g} - {one.high:.4g} | {one.limit:g} {one.unit}"
-        lines.append(f"| {one.name} | {numbers} | {'reached' if one.reached else 'MISSED'} |")
-    return "\n".join(lines)
+        table.add_row(*one.cells(), style=None if one.reached else "bold red")
+    return table
+
+
+def format_number(value: float) -> str:
+    """Return three significant digits, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

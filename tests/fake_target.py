@@ -7,15 +7,19 @@ import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from truss.errors import EngineError
+from tests.control_server import ControlServer, Version
+from truss.channel import connect
+from truss.errors import BuildError, EngineError
 from truss.release import Deployment, Release
-from truss_server.protocol import READY
+from truss_server.protocol import DEVELOPMENT, READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from truss.channel import Channel
     from truss.progress import Progress
     from truss.release import ReleasePlan
     from truss.targets import Target
@@ -52,6 +56,7 @@ class FakeServer:
     """The server of a deployment; it is ready, or ends, once its log was read."""
 
     script: Script
+    port: int = 0
     was_read: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -68,7 +73,7 @@ class FakeServer:
             def log_message(self, *_: object) -> None:
                 """Say nothing on stderr."""
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
         self.thread.start()
 
@@ -91,13 +96,17 @@ class FakeTarget:
     Args:
         name: `local` or `docker`.
         script: What servers do that are started.
+        control: Folder for control sockets of deployments in development; without it they have none.
 
     Attributes:
+        control: The control servers by the deployment's id.
         candidates: Started, neither promoted nor discarded.
         builds: Plans that were built.
     """
 
-    def __init__(self, name: str = "local", script: Script | None = None) -> None:
+    def __init__(
+        self, name: str = "local", script: Script | None = None, control: Path | None = None
+    ) -> None:
         self.name = name
         self.script = script or Script()
         self.candidates: list[Deployment] = []
@@ -105,6 +114,8 @@ class FakeTarget:
         self._listed: list[Deployment] = []
         self._servers: dict[str, FakeServer] = {}
         self._starts = 0
+        self._control = control
+        self.control: dict[str, ControlServer] = {}
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build a release."""
@@ -116,11 +127,15 @@ class FakeTarget:
         return Release(plan.manifest.model, number, plan.manifest.digest, f"fake/{number}")
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
-        """Start a candidate; only a free port can be had."""
+        """Start a candidate; only a free port can be had, or that of the deployment it replaces."""
         self.script.on("start")
-        if port is not None:
+        place = (release.model, environment)
+        same = [one for one in self._listed if (one.model, one.environment) == place and one.port == port]
+        if port is not None and not same:
             raise EngineError(f"Port {port} is taken.")
-        server = FakeServer(self.script)
+        for one in same:
+            self.stop(one)
+        server = FakeServer(self.script, port or 0)
         self._starts += 1
         candidate = Deployment(
             model=release.model,
@@ -132,8 +147,23 @@ class FakeTarget:
             started=FIRST_START + timedelta(minutes=self._starts),
         )
         self._servers[candidate.id] = server
+        if self._control is not None and environment == DEVELOPMENT:
+            version = Version.of(self.builds[release.number - 1])
+            self.control[candidate.id] = ControlServer(self._control / candidate.id, version)
         self.candidates.append(candidate)
         return candidate
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> Path | None:
+        """Make an environment; one for a requirement called `conflict` cannot be made, docker makes none."""
+        if "conflict" in plan.requirements:
+            raise BuildError("The requirements could not be installed.", details="conflict is not there")
+        return Path("/env/bin/python") if self.name == "local" else None
+
+    def attach(self, deployment: Deployment) -> Channel:
+        """Connect to the control server of a deployment."""
+        if deployment.id not in self.control:
+            raise EngineError("It has no control socket.")
+        return connect(self.control[deployment.id].path, seconds=0)
 
     def promote(self, candidate: Deployment) -> None:
         """List a candidate and end what it replaces."""
@@ -157,6 +187,8 @@ class FakeTarget:
         self._servers[deployment.id].script.on("stop")
         self._listed = [one for one in self._listed if one.id != deployment.id]
         self._servers.pop(deployment.id).end()
+        if deployment.id in self.control:
+            self.control.pop(deployment.id).close()
 
     def exit_code(self, deployment: Deployment) -> int | None:
         """Return what its server exited with."""
@@ -185,6 +217,8 @@ class FakeTarget:
         """End everything."""
         for server in self._servers.values():
             server.end()
+        for control in self.control.values():
+            control.close()
 
 
 class FakeMachine:

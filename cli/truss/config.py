@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from truss.config_problems import explain
+from truss.config_sections import BaseImage, Resources, Runtime, Section
 from truss.config_values import (
     CONFIG,
-    Accelerator,
     ClassName,
-    Cpu,
     Inside,
-    Line,
     Lines,
-    Memory,
     ModelName,
     PythonFile,
     PythonVersion,
     Requirements,
+    SecretName,
+    Unused,
     VariableName,
     VariableValue,
     problem,
@@ -41,123 +37,88 @@ from truss_server.protocol import DEFAULT_CONCURRENCY
 if TYPE_CHECKING:
     from truss.yaml_source import Location
 
-DAY = 24 * 60 * 60.0
-
-
-class Section(BaseModel):
-    """Keys that belong together. A key without a value is as if it were not there.
-
-    Attributes:
-        later: Keys Truss knows and this version does not support.
-    """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        return {
-            key: value
-            for key, value in data.items()
-            if not (value is None and key in cls.model_fields) and (value or key not in cls.later)
-        }
-
-
-class BaseImage(Section):
-    """The image that the model's image is made from."""
-
-    later = frozenset({"python_executable_path", "docker_auth"})
-
-    image: Line | None = None
-
-
-class Resources(Section):
-    """What the model wants of the machine: hints, which a target may be unable to follow."""
-
-    later = frozenset({"instance_type", "node_count", "fabric"})
-
-    cpu: Cpu = "1"
-    memory: Memory = "2Gi"
-    use_gpu: bool = False
-    accelerator: Accelerator | None = None
-
-
-class Runtime(Section):
-    """How the server treats calls of the model. Times are in seconds."""
-
-    later = frozenset(
-        {
-            "egress_restrictions",
-            "enable_debug_logs",
-            "enable_tracing_data",
-            "health_checks",
-            "is_websocket_endpoint",
-            "num_workers",
-            "oidc",
-            "remote_ssh",
-            "transport",
-            "truss_server_version_override",
-        }
-    )
-
-    predict_concurrency: int | None = Field(default=None, ge=1, le=100_000)
-    streaming_read_timeout: float = Field(default=60.0, gt=0, le=DAY)
-    drain_timeout: float = Field(default=30.0, ge=0, le=DAY)
-    request_timeout: float = Field(default=3600.0, gt=0, le=DAY)
-    max_queue: int = Field(default=1024, ge=0, le=1_000_000)
-    max_body_bytes: int = Field(default=256 * 1024 * 1024, ge=1, le=16 * 1024**3)
-
 
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
-    later = frozenset(
-        {
-            "apply_library_patches",
-            "bis_llm",
-            "build",
-            "build_commands",
-            "cache_internal",
-            "docker_server",
-            "examples_filename",
-            "external_data",
-            "external_package_dirs",
-            "hf_cache",
-            "input_type",
-            "live_reload",
-            "model_cache",
-            "model_framework",
-            "model_type",
-            "secrets",
-            "spec_version",
-            "training_checkpoints",
-            "trt_llm",
-            "use_local_src",
-            "weights",
-        }
-    )
+    later = frozenset({"build_commands", "docker_server", "external_data", "external_package_dirs"})
 
-    model_name: ModelName | None = None
-    description: str | None = None
-    model_metadata: dict[str, Any] = {}
-    python_version: PythonVersion = "py311"
-    requirements: Requirements = ()
-    requirements_file: Inside | None = None
-    system_packages: Lines = ()
-    environment_variables: dict[VariableName, VariableValue] = {}
-    data_dir: Inside = "data"
-    bundled_packages_dir: Inside = "packages"
-    model_module_dir: Inside = "model"
-    model_class_filename: PythonFile = "model.py"
-    model_class_name: ClassName = "Model"
+    model_name: ModelName | None = Field(
+        default=None,
+        description="Name of the model; routes, images and folders use it as a slug. "
+        "Without it, the name of the folder.",
+        examples=["falcon-7b"],
+    )
+    description: str | None = Field(default=None, description="For people.", examples=["Falcon 7B, chat"])
+    model_metadata: dict[str, Any] = Field(
+        default={},
+        description='Settings of your own; the model gets them as `config["model_metadata"]`. '
+        "`example_model_input` is what `truss push` shows in its example of a call.",
+        examples=[{"checkpoint": "tiiuae/falcon-7b", "example_model_input": {"prompt": "Hi"}}],
+    )
+    python_version: PythonVersion = Field(
+        default="py311",
+        description='3.9 to 3.14, also written `"3.11"`. Without it, `local` takes the interpreter that truss runs in.',
+        examples=["py312"],
+    )
+    requirements: Requirements = Field(
+        default=(),
+        description="What the model's environment holds, in pip's words.",
+        examples=[["torch==2.5.1", "transformers>=4.46"]],
+    )
+    requirements_file: Inside | None = Field(
+        default=None,
+        description="A pip requirements file instead of `requirements`.",
+        examples=["requirements.txt"],
+    )
+    system_packages: Lines = Field(
+        default=(),
+        description="Debian packages of the image; `local` cannot install them.",
+        examples=[["ffmpeg", "libsndfile1"]],
+    )
+    environment_variables: dict[VariableName, VariableValue] = Field(
+        default={}, description="Of the model's process.", examples=[{"HF_HUB_OFFLINE": "1"}]
+    )
+    secrets: dict[SecretName, str | None] = Field(
+        default={},
+        description="Names of secrets that the model may ask for, with a default or without. A value comes from the "
+        "file `/secrets/NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
+        examples=[{"hf_access_token": None}],
+    )
+    data_dir: Inside = Field(
+        default="data", description="Folder of files the model reads.", examples=["weights"]
+    )
+    bundled_packages_dir: Inside = Field(
+        default="packages", description="Folder of Python code the model imports.", examples=["lib"]
+    )
+    model_module_dir: Inside = Field(
+        default="model", description="Folder of the model's class.", examples=["src"]
+    )
+    model_class_filename: PythonFile = Field(
+        default="model.py", description="File of the model's class.", examples=["falcon.py"]
+    )
+    model_class_name: ClassName = Field(
+        default="Model", description="Name of the model's class.", examples=["Falcon"]
+    )
     base_image: BaseImage = BaseImage()
     resources: Resources = Resources()
     runtime: Runtime = Runtime()
+    apply_library_patches: Unused = None
+    bis_llm: Unused = None
+    build: Unused = None
+    cache_internal: Unused = None
+    examples_filename: Unused = None
+    hf_cache: Unused = None
+    input_type: Unused = None
+    live_reload: Unused = None
+    model_cache: Unused = None
+    model_framework: Unused = None
+    model_type: Unused = None
+    spec_version: Unused = None
+    training_checkpoints: Unused = None
+    trt_llm: Unused = None
+    use_local_src: Unused = None
+    weights: Unused = None
 
     @field_validator("requirements_file")
     @classmethod

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from truss.config import Section
+    from truss.config_sections import Section
     from truss.yaml_source import Location, YamlSource
 
 _WRONG_KIND = {
@@ -70,14 +70,15 @@ def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
 
 
 def _meant(above: Location, key: str, section: type[Section], schema: type[Section]) -> str:
-    close = difflib.get_close_matches(key, section.model_fields, n=1, cutoff=0.7)
+    known = [name for name in section.model_fields if name not in section.unused_keys()]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
     if close:
         return f"Did you mean `{_dotted((*above, close[0]))}`?"
     elsewhere = next((path for path in _paths(schema) if path[-1] == key), ())
     if elsewhere:
         return f"Did you mean `{_dotted(elsewhere)}`?"
     if above:
-        return f"`{_dotted(above)}` takes {', '.join(section.model_fields)}."
+        return f"`{_dotted(above)}` takes {', '.join(known)}."
     return "Correct its name, or remove it."
 
 

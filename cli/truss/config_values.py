@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -66,6 +66,12 @@ def _text_of(value: object) -> object:
 def _variable_name(name: str) -> str:
     if not name or "=" in name or "\0" in name:
         raise problem("is no name of a variable", "Take letters, digits and `_`.")
+    return name
+
+
+def _secret_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in {".", ".."}:
+        raise problem("is no name of a secret", "Take letters, digits, `_`, `-` and `.`.")
     return name
 
 
@@ -133,3 +139,9 @@ VariableValue = Annotated[str, BeforeValidator(_text_of), AfterValidator(_variab
 Cpu = Annotated[str, BeforeValidator(_text_of), AfterValidator(_cpu)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Accelerator = Annotated[str, AfterValidator(_accelerator)]
+SecretName = Annotated[str, AfterValidator(_secret_name)]
+
+UNUSED = "unused"
+"""Marks a key that Truss knows and no target here has a use for: a package with it loads, and is told so."""
+
+Unused = Annotated[Any, UNUSED, Field(description="Known to Truss; not used here.")]

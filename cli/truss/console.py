@@ -48,7 +48,7 @@ class Console:
         self._environ = environ
 
     @classmethod
-    def of_process(cls) -> Console:
+    def of_process(cls) -> Self:
         """Return the console of this process."""
         return cls(sys.stdout, sys.stderr, os.environ)
 

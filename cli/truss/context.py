@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from truss.errors import PackageError
+from truss.release import FileChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,17 +74,26 @@ class Context:
             extra: More files, which the build needs and the image does not hold: settings of the user.
 
         Raises:
-            PackageError: A file is not any more what it was when the plan was made.
+            FileChangedError: A file is not any more what it was when the plan was made.
         """
         members = _sorted([*self.members, *extra])
         for folder in _folders(members, self.folders):
             yield _header(f"{folder}/", mode=0o755, kind=tarfile.DIRTYPE)
-        for member in members:
-            mode = 0o755 if member.executable else 0o644
-            yield _header(str(member.path), mode=mode, size=member.size)
-            yield from [member.content] if isinstance(member.content, bytes) else _read(member.content)
-            yield bytes(-member.size % BLOCK)
-        yield bytes(2 * BLOCK)
+        yield from tar_files(members)
+
+
+def tar_files(members: Iterable[Member]) -> Iterator[bytes]:
+    """Yield files, and nothing for the folders they lie in, as a tar stream.
+
+    Raises:
+        FileChangedError: A file is not any more what it was when the plan was made.
+    """
+    for member in members:
+        mode = 0o755 if member.executable else 0o644
+        yield _header(str(member.path), mode=mode, size=member.size)
+        yield from [member.content] if isinstance(member.content, bytes) else _read(member.content)
+        yield bytes(-member.size % BLOCK)
+    yield bytes(2 * BLOCK)
 
 
 def _sorted(members: Iterable[Member]) -> list[Member]:
@@ -118,6 +127,6 @@ def _read(file: PackageFile) -> Iterator[bytes]:
                 found.update(chunk)
                 yield chunk
     except OSError as exc:
-        raise PackageError(f"{file.source} cannot be read any more: {exc.strerror}.") from exc
+        raise FileChangedError(f"{file.source} cannot be read any more: {exc.strerror}.") from exc
     if seen != file.size or found.hexdigest() != file.sha256:
-        raise PackageError(f"{file.source} changed while it was sent to Docker.", hint="Push again.")
+        raise FileChangedError(f"{file.source} changed while it was sent.", hint="Push again.")

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from truss.state import Lock, locked, write_json
 from truss.uv_settings import UvSettings, uv_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from truss.progress import Progress
 
@@ -37,6 +37,9 @@ WAIT = 900.0
 
 LIMIT = 3600.0
 """Seconds uv may take."""
+
+KEPT_SECONDS = 14 * 24 * 3600.0
+"""How long an environment is kept that no release needs: making it again may take minutes."""
 
 TAIL = 40
 """Lines of uv's output that an error shows."""
@@ -86,10 +89,30 @@ def model_python(
         busy=f"Another push has been making this environment for {WAIT / 60:.0f} minutes.",
         waiting=lambda: progress.detail("another push is making this environment; waiting for it"),
     ) as lock:
-        if not ((home / MARKER).exists() and python.exists()):
+        if (home / MARKER).exists() and python.exists():
+            os.utime(home / MARKER)  # the last to be pruned
+        else:
             with _whole_or_nothing(home):
                 uv.make(home, base, wanted.requirements, lock)
     return python
+
+
+def prune_environments(folder: Path, used: Container[Path], now: float) -> None:
+    """Remove the environments that nobody has wanted for a while.
+
+    Args:
+        folder: Where environments are kept.
+        used: Those that stay, however old they are.
+        now: Seconds since the epoch.
+    """
+    for marker in folder.glob(f"*/{MARKER}"):
+        home = marker.parent
+        if home in used or now - marker.stat().st_mtime < KEPT_SECONDS:
+            continue
+        lock = Lock.take(home.with_suffix(".lock"))
+        if lock is not None:  # else a push is about to use it
+            with closing(lock):
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def _key(requirements: Sequence[str], base: Path, version: str) -> str:

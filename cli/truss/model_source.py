@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import sys
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 from truss.config_values import CONFIG
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from truss.config import TrussConfig
+    from truss.memory import Memory
     from truss.model_class import Function
     from truss.release import PackageFile
 
@@ -45,7 +47,7 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
     try:
         tree = _parse(text)
     except SyntaxError as exc:
-        if config.asked_python is not None and _is_newer_than_this(config.asked_python):
+        if config.asked_python is not None and is_newer_than_this(config.asked_python):
             return  # its syntax may be younger than this interpreter: the model's own decides
         raise _no_python(path, text, exc) from exc
     except (RecursionError, MemoryError, ValueError) as exc:
@@ -84,21 +86,26 @@ def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
     return found[0] if isinstance(found[0], ast.ClassDef) else None
 
 
-def imported_modules(files: Iterable[PackageFile]) -> frozenset[str]:
+def imported_modules(files: Iterable[PackageFile], memory: Memory) -> frozenset[str]:
     """Return the top-level modules that the Python files among these import; broken ones import nothing."""
     found: set[str] = set()
     for file in files:
-        if file.path.suffix != ".py" or file.size > MAX_SOURCE:
-            continue
-        try:
-            tree = _parse(importlib.util.decode_source(file.source.read_bytes()))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                found.add(node.module.partition(".")[0])
+        if file.path.suffix == ".py" and file.size <= MAX_SOURCE:
+            found |= memory.imports(file.sha256, partial(_imported_by, file.source))
+    return frozenset(found)
+
+
+def _imported_by(source: Path) -> frozenset[str]:
+    try:
+        tree = _parse(importlib.util.decode_source(source.read_bytes()))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
     return frozenset(found)
 
 
@@ -115,7 +122,8 @@ def _decode(source: Path, path: PurePosixPath) -> str:
         raise PackageError(f"{path} is no text: {exc}.", hint="Save the file as UTF-8.") from exc
 
 
-def _is_newer_than_this(python_version: str) -> bool:
+def is_newer_than_this(python_version: str) -> bool:
+    """Return whether a version such as `py314` may have syntax that this interpreter does not know."""
     return int(python_version.removeprefix("py3")) > sys.version_info.minor
 
 

@@ -33,6 +33,14 @@ Output = Annotated[
     typer.Option("--output", metavar="text|json", help="What to print: for people or for programs."),
 ]
 
+Strategy = Annotated[
+    Literal["beside", "replace"],
+    typer.Option(
+        metavar="beside|replace",
+        help="To load again beside the model that serves, or, where memory is scarce, in its place.",
+    ),
+]
+
 
 def model_name(given: str | None, folder: Path) -> str:
     """Return the name of the model that is meant: the given one, else that of the package in a folder.

@@ -6,7 +6,6 @@ names and what no release needs. Links that stay inside the package are followed
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,10 @@ from truss.errors import PackageError
 from truss.release import PackageFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from truss.config import TrussConfig
+    from truss.memory import Memory
 
 IGNORE_FILE = ".trussignore"
 
@@ -39,20 +41,32 @@ ALWAYS_IGNORED = (
     ".vscode/",
     ".DS_Store",
     "Thumbs.db",
+    # What editors put beside a file while it is open or being saved.
+    ".*.sw[a-p]",
+    "*~",
+    ".#*",
+    r"\#*#",
+    "4913",
+    "*___jb_tmp___",
+    "*___jb_old___",
+    ".goutputstream-*",
 )
 """Written by tools, never by authors. A `.trussignore` can take one back: `!.idea/`."""
 
-CHUNK = 1 << 20
 
-
-def package_files(package: Path, config: TrussConfig) -> tuple[PackageFile, ...]:
+def package_files(package: Path, config: TrussConfig, memory: Memory) -> tuple[PackageFile, ...]:
     """Return the files of a package that make a release, sorted by path, each read once.
+
+    Args:
+        package: Its folder.
+        config: Its configuration.
+        memory: Of what was read before.
 
     Raises:
         PackageError: A file that is missing, cannot be read, is no regular file or lies outside the package.
     """
     root = package.resolve()
-    walk = _Walk(root, _ignored(root))
+    walk = _Walk(root, ignore_rules(root, memory), memory)
     try:
         _collect(walk, config)
     except OSError as exc:
@@ -72,7 +86,12 @@ def _collect(walk: _Walk, config: TrussConfig) -> None:
         walk.folder(folder, required=field in config.model_fields_set)
 
 
-def _ignored(root: Path) -> GitIgnoreSpec:
+def ignore_rules(root: Path, memory: Memory) -> Callable[[str], bool]:
+    """Return what says of a path in a package, a folder's with a `/` at its end, whether it is ignored.
+
+    Raises:
+        PackageError: `.trussignore` cannot be read.
+    """
     try:
         lines = (root / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -81,7 +100,9 @@ def _ignored(root: Path) -> GitIgnoreSpec:
         raise PackageError(f"{IGNORE_FILE} cannot be read: {exc}.") from exc
     for number, line in enumerate(lines, start=1):
         _check_pattern(number, line)
-    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *lines])
+    patterns = (*ALWAYS_IGNORED, *lines)
+    spec = GitIgnoreSpec.from_lines(patterns)
+    return lambda path: memory.ignored(patterns, path, spec.match_file)
 
 
 def _check_pattern(number: int, line: str) -> None:
@@ -96,10 +117,11 @@ def _check_pattern(number: int, line: str) -> None:
 class _Walk:
     """Goes through folders of a package and collects what is not ignored."""
 
-    def __init__(self, root: Path, ignored: GitIgnoreSpec) -> None:
+    def __init__(self, root: Path, ignored: Callable[[str], bool], memory: Memory) -> None:
         self.files: dict[str, PackageFile] = {}
         self._root = root
         self._ignored = ignored
+        self._memory = memory
 
     def required_file(self, name: str) -> None:
         """Take a file that a release cannot be without, ignored or not."""
@@ -145,7 +167,7 @@ class _Walk:
             self._children(path, (*above, real))
 
     def _is_ignored(self, path: PurePosixPath, *, folder: bool) -> bool:
-        return self._ignored.match_file(f"{path}/" if folder else str(path))
+        return self._ignored(f"{path}/" if folder else str(path))
 
     def _inside(self, path: PurePosixPath) -> Path:
         """Return where a path really is.
@@ -165,26 +187,16 @@ class _Walk:
 
     def _file(self, path: PurePosixPath) -> None:
         local = self._root / path
-        mode = local.stat().st_mode
+        found = local.stat()
+        mode = found.st_mode
         if not stat.S_ISREG(mode):
             raise PackageError(
                 f"{path} is {_kind(mode)}; a release holds files only.",
                 hint=f"Remove it, or name it in {IGNORE_FILE}.",
             )
-        size, digest = _read(local)
+        size, digest = self._memory.read(local, found)
         executable = bool(mode & stat.S_IXUSR)
         self.files[str(path)] = PackageFile(path, local, executable, size, digest)
-
-
-def _read(path: Path) -> tuple[int, str]:
-    """Return the size and the SHA-256 of what was read, which a write at the same time cannot set apart."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
 
 
 def _check_name(path: PurePosixPath) -> None:

@@ -10,6 +10,7 @@ from truss import __version__
 from truss.config import load_config
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
 from truss.package import package_files
 from truss.release import ReleasePlan
@@ -25,34 +26,45 @@ if TYPE_CHECKING:
     from truss.release import PackageFile
 
 
-def plan_release(package: Path) -> ReleasePlan:
+def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
     """Return the plan of a package's release. Reads, changes nothing.
+
+    Args:
+        package: Its folder.
+        memory: Of an earlier plan of it, so that only what changed is read.
 
     Raises:
         PackageError: The package is wrong.
     """
+    memory = memory or Memory()
     config = load_config(package)
-    files = package_files(package, config)
+    files = package_files(package, config, memory)
     check_model(package, config, files)
-    requirements = _requirements(package, config, files)
+    requirements = _requirements(package, config, files, memory)
     model = config.model_slug(package)
     manifest = Manifest(
         model=model,
-        digest=_digest(model, config, files, requirements),
+        digest=_digest(model, config, files, requirements, memory.server(server_digest)),
         tool_version=__version__,
         config=config.filled(),
     )
     return ReleasePlan(package.resolve(), config, manifest, files, requirements)
 
 
-def _requirements(package: Path, config: TrussConfig, files: Sequence[PackageFile]) -> tuple[str, ...]:
+def _requirements(
+    package: Path, config: TrussConfig, files: Sequence[PackageFile], memory: Memory
+) -> tuple[str, ...]:
     if config.requirements_file is None:
         listed = list(config.requirements)
     else:
         listed = _read_file(package / config.requirements_file)
     below = {config.model_module_dir, config.bundled_packages_dir}
-    code = [file for file in files if below & {str(folder) for folder in file.path.parents}]
-    return (*listed, *implied(listed, imported_modules(code)))
+    code = [
+        file
+        for file in files
+        if file.path.suffix == ".py" and below & {str(one) for one in file.path.parents}
+    ]
+    return (*listed, *implied(listed, imported_modules(code, memory)))
 
 
 def _read_file(path: Path) -> list[str]:
@@ -72,13 +84,13 @@ def _read_file(path: Path) -> list[str]:
 
 
 def _digest(
-    model: str, config: TrussConfig, files: Sequence[PackageFile], requirements: Sequence[str]
+    model: str, config: TrussConfig, files: Sequence[PackageFile], requirements: Sequence[str], server: str
 ) -> str:
     """Return a hash (hex) over all that decides what a release does; times and places on disk do not."""
     parts = {
         "model": model,
         "tool": __version__,
-        "server": server_digest(),
+        "server": server,
         "config": config.filled(),
         "requirements": requirements,
         "files": [(str(file.path), file.executable, file.sha256) for file in files],

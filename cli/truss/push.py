@@ -62,12 +62,14 @@ class Wish:
         environment: Where it belongs.
         port: To listen on; None takes a free one.
         seconds: How long the model may take to become ready.
+        keep_port: Whether to take the port of what it replaces, where none is given.
     """
 
     target: str | None
     environment: str
     port: int | None
     seconds: float
+    keep_port: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,18 +137,21 @@ def push(
     with progress.step("plan"):
         plan = plan_release(package)
         methods = model_methods(plan.config, plan.files)
+        if unused := plan.config.unused():
+            progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
         if "predict" in methods and takes_no_inputs(methods["predict"]):
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
     chosen = choose_target(target, wish.target, progress)
     with progress.step("build"):
         release = chosen.build(plan, progress)
-    runs_on = _replaces(chosen, plan.manifest.model, wish.environment)
+    before = _replaced(chosen, plan.manifest.model, wish.environment)
+    port = before.port if wish.keep_port and wish.port is None and before else wish.port
     with discarded_on_failure(chosen, progress) as started:
         with progress.step("start"):
-            started.append(chosen.start(release, wish.environment, port=wish.port))
+            started.append(chosen.start(release, wish.environment, port=port))
         with progress.step("wait until ready"):
-            wait = Wait(wish.seconds, str(plan.config.model_file), runs_on=runs_on)
+            wait = Wait(wish.seconds, str(plan.config.model_file), runs_on=before is not None)
             wait_until_ready(chosen, started[0], wait, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
@@ -318,7 +323,8 @@ def format_records(records: Iterable[LogRecord]) -> str:
     return "\n".join(f"{record.message}\n{record.trace}".rstrip() for record in shown or kept)
 
 
-def _replaces(target: Target, model: str, environment: str) -> bool:
-    """Return whether a deployment runs that a push would replace."""
+def _replaced(target: Target, model: str, environment: str) -> Deployment | None:
+    """Return the deployment that runs and that a push would replace."""
     place = (model, environment)
-    return any(one.running and (one.model, one.environment) == place for one in target.deployments())
+    listed = target.deployments()
+    return next((one for one in listed if one.running and (one.model, one.environment) == place), None)

@@ -8,12 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from truss.errors import PackageError
+
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path, PurePosixPath
 
     from truss.config import TrussConfig
     from truss_server.protocol import Manifest
+
+
+class FileChangedError(PackageError):
+    """A file is not what it was when it was planned: it may still be being written."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +100,8 @@ class Deployment:
     id: str
     started: datetime
     running: bool = True
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])

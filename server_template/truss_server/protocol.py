@@ -24,6 +24,15 @@ READY = "/health/ready"
 ENVIRONMENT_VARIABLE = "TRUSS_ENVIRONMENT"
 """Names the environment (production, development, ...) to the server."""
 
+DEVELOPMENT = "development"
+"""The environment whose deployments can be watched, and whose answers show the model's tracebacks."""
+
+CONTROL_SOCKET = "control.sock"
+"""Name of the socket, in the folder of a deployment's versions, that a watcher speaks to."""
+
+CONTROL_PYTHON = "python"
+"""Name of the file, in the same folder, with the interpreter that the newest version was loaded with."""
+
 EXIT_LOAD_FAILED = 3
 """The server's exit code when the model could not be loaded."""
 

@@ -76,6 +76,7 @@ def test_defaults() -> None:
         "requirements_file": None,
         "system_packages": [],
         "environment_variables": {},
+        "secrets": {},
         "data_dir": "data",
         "bundled_packages_dir": "packages",
         "model_module_dir": "model",
@@ -103,9 +104,24 @@ def test_keys_without_value() -> None:
 
 def test_keys_of_truss_that_ask_for_nothing() -> None:
     """A key of Truss that is switched off or empty asks for nothing that is missing here."""
-    text = "secrets: {}\nexternal_package_dirs: []\nlive_reload: false\nruntime: {health_checks: {}}\n"
+    text = "external_package_dirs: []\nlive_reload: false\nruntime: {health_checks: {}}\n"
 
     assert load(text) == load("")
+
+
+def test_keys_that_only_a_cloud_uses() -> None:
+    """A package written for a cloud loads; what is not used here is kept for the model, and can be told."""
+    config = load(
+        "weights: [{source: hf://a/b, mount_location: /models}]\n"
+        "runtime: {transport: {kind: http}, predict_concurrency: 2}\nresources: {node_count: 2}\n"
+        "apply_library_patches: false\n"
+    )
+
+    assert config.unused() == ["resources.node_count", "runtime.transport", "weights"]
+    filled = config.filled()
+    assert filled["resources"]["node_count"] == 2
+    assert filled["weights"] == [{"source": "hf://a/b", "mount_location": "/models"}]
+    assert "trt_llm" not in filled
 
 
 @pytest.mark.parametrize("written", ["py310", '"3.10"', "3.10", "310", "py3.10"])
@@ -171,8 +187,7 @@ def test_runtime() -> None:
 def test_all_problems_at_once() -> None:
     """Every problem is listed in the order of the file: its place, its line, and what to do."""
     error = refused(
-        "requiremnts:\n  - torch\nruntime:\n  predict_concurrency: 0\n"
-        "model_name: 7\nsecrets: {hf_token: null}\n"
+        "requiremnts:\n  - torch\nruntime:\n  predict_concurrency: 0\nmodel_name: 7\nbuild_commands: [make]\n"
     )
 
     assert error.exit_code == 3
@@ -192,8 +207,8 @@ def test_all_problems_at_once() -> None:
         "    |             ^\n"
         '  Put it in quotes: "7".\n'
         "\n"
-        "config.yaml:6:1: secrets: known to Truss, but not supported by this version\n"
-        "  6 | secrets: {hf_token: null}\n"
+        "config.yaml:6:1: build_commands: known to Truss, but not supported by this version\n"
+        "  6 | build_commands: [make]\n"
         "    | ^\n"
         "  Remove it."
     )
@@ -205,11 +220,6 @@ def test_all_problems_at_once() -> None:
         ("predict_concurrency: 2", "1:1", ["unknown key", "Did you mean `runtime.predict_concurrency`?"]),
         ("resources: {gpu: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
         ("whatever: 1", "1:1", ["unknown key `whatever`", "Correct its name, or remove it."]),
-        (
-            "runtime: {transport: {kind: grpc}}",
-            "1:11",
-            ["runtime.transport: known to Truss, but not supported"],
-        ),
         ("base_image: {docker_auth: {a: b}}", "1:14", ["base_image.docker_auth: known to Truss"]),
         ("requirements: torch", "1:15", ["must be a list", "after `- `"]),
         ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),
@@ -242,6 +252,9 @@ def test_all_problems_at_once() -> None:
         ("runtime: {streaming_read_timeout: 0}", "1:35", ["must be greater than 0"]),
         ("runtime: {streaming_read_timeout: .inf}", "1:35", ["must be a number"]),
         ("runtime: {drain_timeout: 30s}", "1:26", ["must be a number"]),
+        ("secrets: [hf_token]", "1:10", ["must be `key: value` lines"]),
+        ("secrets: {hf_token: 7}", "1:21", ["secrets.hf_token: must be text"]),
+        ("secrets: {../hf: a}", "1:11", ["is no name of a secret"]),
         ("model_name: 鷹", "1:13", ["needs a letter from a to z or a digit"]),
         ("model_class_name: My Model", "1:19", ["`My Model` is no name of a class"]),
         ("model_class_filename: model.txt", "1:23", ["must be a Python file"]),

@@ -110,7 +110,7 @@ def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path, content: 
     with pytest.raises(PackageError) as caught:
         list(context.tar())
 
-    assert f"{tmp_path}/a.txt changed while it was sent to Docker." == caught.value.message
+    assert f"{tmp_path}/a.txt changed while it was sent." == caught.value.message
 
 
 def test_a_file_that_went_away_since_the_plan_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import uv
 from tests.harness import eventually
 from tests.wheelhouse import SlowSource, make_wheel
 from truss import environment
-from truss.environment import MARKER, Wanted, model_python
+from truss.environment import KEPT_SECONDS, MARKER, Wanted, model_python, prune_environments
 from truss.errors import BuildError
 from truss.state import is_held
 
@@ -134,6 +135,19 @@ def test_made_once(maker: Maker) -> None:
     assert said.details == []
     assert maker.make("tiny==2.0") != first
     assert len(maker.made) == 2
+
+
+def test_old_ones_go(maker: Maker) -> None:
+    """An environment that no release needs goes two weeks after it was wanted last; those in use stay."""
+    used, old, wanted = maker.make("tiny==1.0"), maker.make("tiny==2.0"), maker.make("needy")
+    now = time.time()
+    for python in (used, old, wanted):
+        os.utime(python.parents[1] / MARKER, (now - KEPT_SECONDS - 1,) * 2)
+    maker.make("needy")
+
+    prune_environments(maker.folder, {used.parents[1]}, now)
+
+    assert [python.exists() for python in (used, old, wanted)] == [True, False, True]
 
 
 @pytest.mark.parametrize("damage", ["marker", "python"])

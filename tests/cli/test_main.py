@@ -35,10 +35,12 @@ Options:
 Commands:
   init     Make a new package from a template.
   push     Build the package and run it, then say where it answers.
+  watch    Make every save live in the deployment in development.
   predict  Call a deployed model; its answer appears as it is produced.
   list     Show what is deployed.
   logs     Show what a deployed model prints and logs.
   stop     Stop a deployed model.
+  config   Check config.yaml, show it with its defaults, or print its schema.
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from truss.config import TrussConfig, load_config
 from truss.errors import PackageError
+from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
 from truss.package import package_files
 
@@ -30,7 +31,7 @@ def package(tmp_path: Path) -> Path:
 def check(package: Path) -> None:
     """Check the model of a package."""
     config = load_config(package)
-    check_model(package, config, package_files(package, config))
+    check_model(package, config, package_files(package, config, Memory()))
 
 
 def refused(package: Path) -> PackageError:
@@ -221,6 +222,6 @@ def test_imports(package: Path) -> None:
     (package / "packages/notes.txt").write_text("import polars\n")
     (package / "packages/more.py").write_text("import numpy\n")
 
-    found = imported_modules(package_files(package, TrussConfig()))
+    found = imported_modules(package_files(package, TrussConfig(), Memory()), Memory())
 
     assert found == {"__future__", "os", "torch", "fastapi", "scipy", "cupy", "numpy"}

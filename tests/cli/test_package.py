@@ -15,7 +15,8 @@ import pytest
 
 from truss.config import TrussConfig, load_config
 from truss.errors import PackageError
-from truss.package import CHUNK, package_files
+from truss.memory import CHUNK, Memory
+from truss.package import package_files
 
 if TYPE_CHECKING:
     from truss.release import PackageFile
@@ -34,7 +35,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 
 def collect(package: Path) -> tuple[PackageFile, ...]:
     """Collect a package's files."""
-    return package_files(package, load_config(package))
+    return package_files(package, load_config(package), Memory())
 
 
 def names(package: Path) -> list[str]:
@@ -264,7 +265,7 @@ def test_links_that_leave(tmp_path: Path, link: str, aim: str) -> None:
     path.symlink_to(tmp_path / "outside" / aim)
 
     with pytest.raises(PackageError) as caught:
-        package_files(package, TrussConfig())
+        package_files(package, TrussConfig(), Memory())
 
     assert caught.value.message == f"{link} leads out of the package, to {tmp_path}/outside/{aim}."
     assert ".trussignore" in caught.value.hint
@@ -320,7 +321,7 @@ def test_pipe(tmp_path: Path, path: str) -> None:
     os.mkfifo(package / path)
 
     with pytest.raises(PackageError, match=rf"{path} is a pipe; a release|There is no file {path}"):
-        package_files(package, TrussConfig())
+        package_files(package, TrussConfig(), Memory())
 
 
 def test_name_that_is_no_text(tmp_path: Path) -> None:
@@ -336,12 +337,13 @@ import os, sys
 from pathlib import Path
 from truss.config import TrussConfig
 from truss.errors import PackageError
+from truss.memory import Memory
 from truss.package import package_files
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 try:
-    package_files(Path(sys.argv[1]), TrussConfig())
+    package_files(Path(sys.argv[1]), TrussConfig(), Memory())
 except PackageError as exc:
     print(exc)
 """

@@ -46,6 +46,20 @@ class Model:
 """
 
 
+FORGETS = """
+import subprocess
+from pathlib import Path
+
+class Model:
+    def predict(self, request):
+        if request.get("count"):
+            stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat")]
+            return sum(stat.rpartition(")")[2].split()[0] == "Z" for stat in stats)
+        subprocess.run(["sh", "-c", "sleep 0.1 &"])
+        return "forgotten"
+"""
+
+
 @pytest.fixture
 def release(target: DockerTarget, docker_model: str, tmp_path: Path) -> Release:
     """Give a release of a model that counts."""
@@ -177,6 +191,15 @@ def test_a_model_that_cannot_be_loaded(
     assert code == EXIT_LOAD_FAILED
     assert "no weights" in log
     assert engine.containers(docker_model) == []
+
+
+def test_orphans_are_buried(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
+    """What a model starts and forgets does not stay in the container's table of processes when it has ended."""
+    deployment = start(target, build(target, tmp_path, docker_model, FORGETS))
+
+    assert predict(deployment, {}) == '"forgotten"'
+    wait_until(lambda: predict(deployment, {"count": True}) == "1", 10, what="the death of what it started")
+    wait_until(lambda: predict(deployment, {"count": True}) == "0", 30, what="the end of the dead process")
 
 
 def test_a_stop_lets_running_requests_finish(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:

@@ -40,12 +40,14 @@ class Edge:
         root: Folder of its release.
         python: Interpreter of the model.
         environment: Name of the environment.
+        control: Whether it takes edits, by a socket in the folder `control`.
         options: More command line.
         environ: More environment variables.
         send_buffer: Bytes the kernel may hold for each client, where a test counts them.
 
     Attributes:
         records: The log so far, a record each line.
+        control: Folder of its control channel.
         http: A client that takes a new connection for each request and gives up after 30 s.
     """
 
@@ -55,11 +57,13 @@ class Edge:
         *,
         python: str = sys.executable,
         environment: str = "production",
+        control: bool = False,
         options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         send_buffer: int | None = None,
     ) -> None:
         self.root = root
+        self.control = root.with_name(f"{root.name}-control")
         self.gates = Gates(root / "gates")
         self.records: list[dict[str, Any]] = []
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -68,6 +72,8 @@ class Edge:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             self.port: int = listener.getsockname()[1]
             arguments = ["--release", str(root), "--python", python, "--environment", environment]
+            if control:
+                arguments += ["--control", str(self.control)]
             self.process = subprocess.Popen(
                 [
                     sys.executable,

@@ -13,9 +13,10 @@ import typer
 
 from truss import options
 from truss.deps import Deps
+from truss.errors import UsageError
 from truss.lookup import PRODUCTION
 from truss.push import DEFAULT_SECONDS, Wish, push
-from truss_server.protocol import ENDPOINTS
+from truss_server.protocol import DEVELOPMENT, ENDPOINTS
 
 if TYPE_CHECKING:
     from truss.push import Pushed
@@ -33,14 +34,24 @@ def command(
         ),
     ] = None,
     environment: Annotated[
-        str, typer.Option(metavar="NAME", help="What it is for; it replaces what runs there.")
-    ] = PRODUCTION,
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What it is for (without it, production); it replaces what runs there."
+        ),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Listen there; without it, on a free port.")
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Wait so long for the model to be ready.")
     ] = DEFAULT_SECONDS,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Push to development, and go on with every save, as `truss watch` does."
+        ),
+    ] = False,
+    strategy: options.Strategy = "beside",
     output: options.Output = "text",
 ) -> None:
     """Build the package and run it, then say where it answers.
@@ -51,7 +62,11 @@ def command(
     console = deps.console()
     package = Path(os.path.normpath(deps.cwd / folder))
     wish = Wish(
-        target, options.environment_name(environment), options.port_number(port), options.seconds(timeout)
+        target,
+        _environment(environment, watch=watch),
+        options.port_number(port),
+        options.seconds(timeout),
+        keep_port=watch,
     )
     with ExitStack() as finish:
         with console.progress() as progress:
@@ -66,6 +81,27 @@ def command(
             )
         text = format_json(pushed) if output == "json" else format_text(pushed, here=package == deps.cwd)
         console.print_data(text)
+    if watch:
+        # Slow to import, and not needed for a push.
+        from truss.commands import watch as watching
+
+        deployment = pushed.deployment
+        watching.watch(deps, package, deployment, strategy=strategy, seconds=wish.seconds, output=output)
+
+
+def _environment(given: str | None, *, watch: bool) -> str:
+    """Return where a push goes.
+
+    Raises:
+        UsageError: It is to be watched, and is not for development.
+    """
+    if watch and given not in {None, DEVELOPMENT}:
+        raise UsageError(
+            f"Only {DEVELOPMENT} can be watched, and --environment is {given}.",
+            hint="Leave --environment out, or push without --watch.",
+        )
+    otherwise = DEVELOPMENT if watch else PRODUCTION
+    return options.environment_name(otherwise if given is None else given)
 
 
 def format_json(pushed: Pushed) -> str:

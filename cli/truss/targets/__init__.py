@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from truss.channel import Channel
     from truss.progress import Progress
     from truss.release import Deployment, Release, ReleasePlan
 
@@ -40,6 +42,24 @@ class Target(Protocol):
 
         Raises:
             EngineError: The port is taken, or the target does not answer.
+        """
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> Path | None:
+        """Make the environment of a plan beside the one that is in use; return its interpreter.
+
+        Returns:
+            None where an environment cannot be exchanged without a build.
+
+        Raises:
+            BuildError: The requirements cannot be installed.
+        """
+
+    def attach(self, deployment: Deployment) -> Channel:
+        """Return a channel to the control socket of a deployment in development.
+
+        Raises:
+            NotDeployedError: It is gone.
+            EngineError: It has none, or does not answer.
         """
 
     def promote(self, candidate: Deployment) -> None:

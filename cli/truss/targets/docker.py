@@ -26,6 +26,7 @@ from truss.targets.docker_container import (
     free_port,
     is_taken,
 )
+from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     import docker
 
+    from truss.channel import Channel
     from truss.images import Image
     from truss.progress import Progress
     from truss.release import Deployment, ReleasePlan
@@ -110,6 +112,15 @@ class DockerTarget:
                 raise
             self._pushes[candidate.id] = push.pop_all()
         return candidate
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> None:
+        """An environment is a layer of an image: it is made by a build; see `Target.prepare`."""
+
+    def attach(self, deployment: Deployment) -> Channel:
+        """Return a channel through an exec in a deployment's container; see `Target.attach`."""
+        if not self._container(deployment.id).running:
+            raise NotDeployedError(f"The container {deployment.id[:12]} is stopped.", hint="Push again.")
+        return attach(self._client, deployment.id)
 
     def promote(self, candidate: Deployment) -> None:
         """Make a candidate the deployment of its environment; see `Target.promote`."""
@@ -225,7 +236,7 @@ class DockerTarget:
         self._client.create_container(
             release.reference,
             name=name,
-            command=["--environment", environment],
+            command=["--environment", environment, *control_options(environment)],
             labels=dict(labels),
             ports=[PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,

@@ -16,17 +16,21 @@ import atexit
 import os
 import secrets
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from truss.environment import Wanted, model_python
+from truss.channel import connect
+from truss.environment import Wanted, model_python, prune_environments
 from truss.errors import EngineError, NotDeployedError, UsageError
 from truss.names import slug
 from truss.state import state_folder
 from truss.targets.local_place import Place
 from truss.targets.local_releases import Releases
 from truss.targets.local_server import (
+    CONTROL,
     KILL_TIMEOUT,
     Launch,
     PortTakenError,
@@ -35,13 +39,14 @@ from truss.targets.local_server import (
     listen,
     signals_deferred,
 )
+from truss_server.protocol import CONTROL_PYTHON, CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     import socket
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from truss.channel import Channel
     from truss.progress import Progress
     from truss.release import Deployment, Release, ReleasePlan
 
@@ -99,9 +104,17 @@ class LocalTarget:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Make the model's environment and the release's folder, as far as they are not there; see `Target.build`."""
-        wanted = Wanted(plan.requirements, plan.config.asked_python)
-        python = model_python(wanted, self._state / "envs", progress, self._environ)
+        python = self.prepare(plan, progress)
         return self._releases(plan.manifest.model).add(plan, python, progress)
+
+    def prepare(self, plan: ReleasePlan, progress: Progress) -> Path:
+        """Make the model's environment, as far as it is not there; see `Target.prepare`."""
+        wanted = Wanted(plan.requirements, plan.config.asked_python)
+        return model_python(wanted, self._state / "envs", progress, self._environ)
+
+    def attach(self, deployment: Deployment) -> Channel:
+        """Return a channel to a deployment's control socket; see `Target.attach`."""
+        return connect(self._server(deployment).control / CONTROL_SOCKET)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
@@ -138,6 +151,7 @@ class LocalTarget:
             if before is not None:
                 before.end(before.drain + STOP_MARGIN)
         self._releases(candidate.model).prune(self._used(candidate.model))
+        prune_environments(self._state / "envs", self._environments_in_use(), time.time())
 
     def discard(self, candidate: Deployment) -> None:
         """Kill a candidate and start what it had displaced; see `Target.discard`."""
@@ -177,16 +191,24 @@ class LocalTarget:
 
     def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
         """Yield a deployment's log lines; see `Target.logs`."""
-        server = self._place(deployment.model, deployment.environment).server(deployment.id)
-        if server is None:
-            raise NotDeployedError(f"The server {deployment.id} of {deployment.model} is gone.")
-        return server.lines(follow=follow)
+        return self._server(deployment).lines(follow=follow)
 
     def deployments(self) -> list[Deployment]:
         """Return the listed deployments, newest first; see `Target.deployments`."""
         listed = [place.current() for place in self._places()]
         found = [server.deployment() for server in listed if server is not None]
         return sorted(found, key=lambda deployment: deployment.started, reverse=True)
+
+    def _server(self, deployment: Deployment) -> Server:
+        """Return the server of a deployment.
+
+        Raises:
+            NotDeployedError: It was removed.
+        """
+        server = self._place(deployment.model, deployment.environment).server(deployment.id)
+        if server is None:
+            raise NotDeployedError(f"The server {deployment.id} of {deployment.model} is gone.")
+        return server
 
     def _releases(self, model: str) -> Releases:
         return Releases(self._state / "local" / model / "releases")
@@ -204,6 +226,14 @@ class LocalTarget:
 
     def _used(self, model: str) -> set[int]:
         return {server.release for place in self._places(model) for server in place.servers()}
+
+    def _environments_in_use(self) -> set[Path]:
+        """Return the environments that a release of any model needs, or an edit of one that runs."""
+        folders = (self._state / "local").glob("*/releases")
+        used = {Path(release.python).parents[1] for folder in folders for release in Releases(folder).all()}
+        servers = [server for place in self._places() for server in place.servers()]
+        edited = [server.control / CONTROL_PYTHON for server in servers]
+        return used | {Path(file.read_text()).parents[1] for file in edited if file.exists()}
 
     def _listen(self, place: Place, port: int | None) -> tuple[socket.socket, Server | None]:
         """Return a listening socket, and the current deployment if it had to be stopped for it.
@@ -236,11 +266,17 @@ class LocalTarget:
                     raise EngineError(f"Port {port} is taken by {holder}.", hint=exc.hint) from exc
             raise
 
-    def _launch(self, place: Place, model: str, number: int, listener: socket.socket) -> Server:
+    def _launch(
+        self, place: Place, model: str, number: int, listener: socket.socket, before: Server | None = None
+    ) -> Server:
+        """Start a server; one of a release that ran before goes on with the versions which that was brought."""
         with listener, signals_deferred():
             stored = self._releases(model).get(number)
             config = stored.manifest().config
+            folder = place.servers_folder / secrets.token_hex(6)
             options = ["--release", str(stored.app), "--python", stored.python, "--environment", place.name]
+            if place.name == DEVELOPMENT:
+                options += ["--control", str(folder / CONTROL)]
             how = Launch(
                 command=[*self._server_command, *options],
                 environ=self._environ,
@@ -248,8 +284,9 @@ class LocalTarget:
                 release=number,
                 environment=place.name,
                 drain=config["runtime"]["drain_timeout"],
+                versions=before.control if before else None,
             )
-            server, process = launch(how, place.servers_folder / secrets.token_hex(6), listener)
+            server, process = launch(how, folder, listener)
             self._processes[server.folder.name] = process
         return server
 
@@ -258,7 +295,7 @@ class LocalTarget:
         if displaced is None:
             return
         listener = self._bind(displaced.port)
-        server = self._launch(place, displaced.model, displaced.release, listener)
+        server = self._launch(place, displaced.model, displaced.release, listener, displaced)
         place.list_server(server.folder.name)
         displaced.remove()
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-POLL = 0.02
-"""Seconds between two looks."""
+POLL, LONGEST_POLL = 0.02, 0.2
+"""Seconds between two looks: few while lines come, more while none do."""
 
 CHUNK = 1 << 16
 
@@ -33,17 +33,20 @@ def log_lines(path: Path, goes_on: Callable[[], bool]) -> Iterator[str]:
             if not os.path.sameopenfile(before.fileno(), log.fileno()):
                 yield from (_text(line.rstrip(b"\n")) for line in before)
         rest = b""
+        pause = POLL
         while True:
             # Asked before reading: what was written until then is read.
             more, turned = goes_on(), _was_turned(path, log)
             while chunk := log.read(CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from map(_text, lines)
+                pause = POLL
             if turned:
                 files.close()
                 log = files.enter_context(path.open("rb"))
             elif more:
-                time.sleep(POLL)
+                time.sleep(pause)
+                pause = min(pause * 1.2, LONGEST_POLL)
             else:
                 break
     if rest:

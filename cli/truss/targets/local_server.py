@@ -44,6 +44,9 @@ KILL_TIMEOUT = 10.0
 
 RECORD, LOG, ALIVE = "server.json", "log", "alive"
 
+CONTROL = "control"
+"""Folder of a server in development, with its control socket and the versions it was brought."""
+
 FIELDS = ("pid", "port", "model", "release", "environment", "drain")
 """Of a server, as its record has them."""
 
@@ -89,6 +92,11 @@ class Server:
     def alive(self) -> bool:
         """Whether it lives."""
         return is_held(self.folder / ALIVE)
+
+    @property
+    def control(self) -> Path:
+        """Folder of its control socket, if it has one."""
+        return self.folder / CONTROL
 
     def deployment(self) -> Deployment:
         """Return it as users meet it."""
@@ -171,6 +179,7 @@ class Launch:
         release: Number of its release.
         environment: It belongs to.
         drain: Seconds it gives running requests when it is to end.
+        versions: Control folder of a server whose place it takes, which becomes its own.
     """
 
     command: Sequence[str]
@@ -179,6 +188,7 @@ class Launch:
     release: int
     environment: str
     drain: float
+    versions: Path | None = None
 
 
 def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, subprocess.Popen[bytes]]:
@@ -195,6 +205,8 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
     folder.mkdir(parents=True)
     process = None
     try:
+        if how.versions is not None and how.versions.is_dir():
+            how.versions.rename(folder / CONTROL)
         with (
             locked(folder / ALIVE, timeout=0, busy=f"{folder} is in use.") as lock,
             (folder / LOG).open("ab") as log,

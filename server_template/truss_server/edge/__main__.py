@@ -16,12 +16,15 @@ import uvicorn
 import uvloop
 
 from truss_server.edge.admission import Slots
+from truss_server.edge.app import Application
 from truss_server.edge.calls import ModelRoutes
 from truss_server.edge.control import Control
 from truss_server.edge.http import Protocol
 from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
 from truss_server.edge.metrics import Metrics
+from truss_server.edge.orphans import INIT, bury_orphans
+from truss_server.edge.probes import Probes
 from truss_server.edge.settings import Settings, read_settings
 from truss_server.edge.supervisor import Supervisor
 from truss_server.edge.websockets import WebsocketRoute
@@ -29,7 +32,7 @@ from truss_server.edge.websockets import WebsocketRoute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from truss_server.edge.app import Application
+    from fastapi import FastAPI
 
 
 WEBSOCKET_BYTES = 100 * 1024 * 1024
@@ -76,19 +79,19 @@ async def serve(settings: Settings, log: Log) -> int:
     slots = Slots(settings.concurrency, settings.queue)
     metrics.watch_slots(slots)
 
-    def application() -> Application:
-        from truss_server.edge.app import Application, create_api
+    calls = ModelRoutes(settings, supervisor, slots, metrics, log)
+    websocket = WebsocketRoute(settings, supervisor, slots, log)
+    probes = Probes(settings, supervisor, metrics)
 
-        calls = ModelRoutes(settings, supervisor, slots, metrics, log)
-        websocket = WebsocketRoute(settings, supervisor, slots, log)
-        api = create_api(settings, supervisor, metrics)
-        gc.freeze()  # modules and routes stay; no collection needs to look at them again
-        gc.set_threshold(_GARBAGE)
-        return Application(settings.environment, calls, websocket, api)
+    def create_rest() -> FastAPI:
+        from truss_server.edge.api import create_api
 
+        return create_api(settings, supervisor, probes)
+
+    gc.freeze()  # modules stay; no collection needs to look at them again
+    gc.set_threshold(_GARBAGE)
     config = uvicorn.Config(
-        application,
-        factory=True,
+        Application(settings.environment, calls, websocket, probes, create_rest),
         http=Protocol,
         loop="none",
         ws="websockets-sansio",
@@ -103,7 +106,7 @@ async def serve(settings: Settings, log: Log) -> int:
     )
     server = Server(config)
     _install_signals(server, supervisor)
-    # First the worker, which loads the model, then, beside it, FastAPI, which takes half a second to import.
+    burying = asyncio.create_task(bury_orphans()) if os.getpid() == INIT else None
     supervising = asyncio.create_task(supervisor.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     done, _ = await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +116,8 @@ async def serve(settings: Settings, log: Log) -> int:
         return supervising.result()
     if control is not None:
         control.close()
+    if burying is not None:
+        burying.cancel()
     await supervisor.stop()
     await supervising
     serving.result()

@@ -76,8 +76,7 @@ class ModelRoutes:
         if client.scope["method"] != "POST":
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
         if (held := self._supervisor.held) is not None:
-            client.begin()
-            await client.unless_gone(asyncio.shield(held))
+            await asyncio.shield(held)
         _, facts = self._method(name)
         limit = self._settings.body_limit
         client.ask.check_size(limit)

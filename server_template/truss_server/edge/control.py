@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from truss_server import __version__
 from truss_server.edge.versions import BadEditError, Versions
 from truss_server.edge.worker import FailedError, RefusedError
-from truss_server.protocol import Manifest
+from truss_server.protocol import CONTROL_SOCKET, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 """Version of this protocol, in both first messages."""
-
-SOCKET = "control.sock"
 
 LINE = 16 * 1024 * 1024
 """Bytes of one line of JSON: it may name each file of a package."""
@@ -69,7 +67,9 @@ class Control:
         Raises:
             OSError: The socket cannot be made.
         """
-        return await asyncio.start_unix_server(self._serve, sock=_bind(self._folder / SOCKET), limit=LINE)
+        return await asyncio.start_unix_server(
+            self._serve, sock=_bind(self._folder / CONTROL_SOCKET), limit=LINE
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
@@ -161,7 +161,7 @@ class Control:
         except FailedError as exc:
             self._versions.discard(version.root)
             return self._failed(str(exc), exc.trace, began)
-        self._versions.keep(version.root, oldest=self._supervisor.oldest)
+        self._versions.keep(version.root, version.python, oldest=self._supervisor.oldest)
         seconds = round(time.monotonic() - began, 4)
         self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
         answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}

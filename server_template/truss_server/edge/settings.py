@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from truss_server.edge.versions import current_version
+from truss_server.edge.versions import current_python, current_version
 from truss_server.edge.worker import Version
-from truss_server.protocol import DEFAULT_CONCURRENCY, MANIFEST, Manifest
+from truss_server.protocol import DEFAULT_CONCURRENCY, DEVELOPMENT, MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DEVELOPMENT = "development"
-"""The environment whose answers show the model's tracebacks."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +75,17 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
     parser.add_argument("--control", type=Path, help="folder, to take edits by a socket in it")
     args = parser.parse_args(arguments)
-    root, generation = args.release.resolve(), 1
-    if args.control is not None:
-        root, generation = current_version(args.control.resolve()) or (root, generation)
+    root, generation, python = args.release.resolve(), 1, args.python
+    if args.control is not None and (current := current_version(args.control.resolve())):
+        root, generation = current
+        python = current_python(args.control, otherwise=python)
     try:
         manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         parser.error(f"{root} is no release: {exc}")
     runtime: dict[str, Any] = manifest.config["runtime"]
     return Settings(
-        version=Version(
-            root, manifest, generation, args.python, args.environment, swaps=args.control is not None
-        ),
+        version=Version(root, manifest, generation, python, args.environment, swaps=args.control is not None),
         manifest=manifest,
         control=args.control and args.control.resolve(),
         environment=args.environment,

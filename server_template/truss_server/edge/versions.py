@@ -4,6 +4,7 @@ Below the folder of the control channel::
 
     versions/<generation>/   a release folder; files that did not change are hard links to those of the one before
     current                  symlink to the newest version that loaded
+    python                   the interpreter it was loaded with
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from truss_server.protocol import MANIFEST
+from truss_server.protocol import CONTROL_PYTHON, MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,14 @@ def current_version(folder: Path) -> tuple[Path, int] | None:
     return (root, int(root.name)) if (root / MANIFEST).is_file() else None
 
 
+def current_python(folder: Path, otherwise: str) -> str:
+    """Return the interpreter that `current_version` was last loaded with: edits may have brought a new environment."""
+    try:
+        return (folder / CONTROL_PYTHON).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return otherwise
+
+
 class Versions:
     """The versions of one deployment.
 
@@ -51,7 +60,8 @@ class Versions:
         self._folder = folder
         self._root = root
         self._digests: dict[tuple[int, int, int, int], str] = {}
-        (folder / VERSIONS).mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / VERSIONS).mkdir(exist_ok=True)
         for left in (folder / VERSIONS).iterdir():  # of edits that a restart has ended
             if left != root:
                 shutil.rmtree(left, ignore_errors=True)
@@ -87,17 +97,20 @@ class Versions:
             raise
         return place
 
-    def keep(self, root: Path, oldest: int) -> None:
+    def keep(self, root: Path, python: str, oldest: int) -> None:
         """Have a version be the one that edits apply to, and that a restart comes back with.
 
         Args:
             root: Its folder.
+            python: Interpreter it was loaded with.
             oldest: Number of the first version that somebody still reads; those before it are removed.
         """
-        new = self._folder / f"{CURRENT}.new"
-        new.unlink(missing_ok=True)
-        new.symlink_to(root)
-        new.replace(self._folder / CURRENT)
+        if root.parent == self._folder / VERSIONS:  # the release itself, loaded again, needs no link
+            (self._folder / CONTROL_PYTHON).write_text(python, encoding="utf-8")
+            new = self._folder / f"{CURRENT}.new"
+            new.unlink(missing_ok=True)
+            new.symlink_to(root.relative_to(self._folder))  # the folder may be moved
+            new.replace(self._folder / CURRENT)
         self._root = root
         for version in (self._folder / VERSIONS).iterdir():
             if int(version.name) < oldest:

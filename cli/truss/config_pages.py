@@ -1,0 +1,123 @@
+"""config.yaml as pages: with its defaults, as a JSON schema for editors, as documentation."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from truss.config import TrussConfig
+from truss.config_sections import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+_INTRODUCTION = """\
+# config.yaml
+
+Every key is optional; an unknown one is an error that says which was meant.
+All problems of a file are shown at once, with line and column: `truss config validate`.
+`truss config show` prints a configuration with every default, `truss config schema` what editors complete from;
+a scaffold has that schema in `.truss/`, where its `config.yaml` points to.
+
+This page is made from the schema: `make docs`.
+"""
+
+_REMARKS = """\
+## Keys of Truss
+
+Keys that only a cloud has a use for are accepted, kept for the model, and named once by `truss push`: {unused}.
+
+Keys that this version does not support yet are an error that says so: {later}.
+
+## Requirements
+
+A package whose model imports `fastapi` or `starlette` without listing them gets them: asking by importing is asking.
+
+On the target `local`, a package without requirements runs in the interpreter that truss runs in,
+with what is installed there. With requirements it has an environment of its own that holds exactly them,
+as it always has in an image.
+"""
+
+
+def format_config(config: TrussConfig, *, as_json: bool) -> str:
+    """Return a configuration with every default filled in, as YAML or JSON."""
+    filled = config.filled()
+    if as_json:
+        return json.dumps(filled) + "\n"
+    return yaml.safe_dump(filled, sort_keys=False, allow_unicode=True)
+
+
+def format_schema() -> str:
+    """Return the JSON schema of config.yaml."""
+    return json.dumps(TrussConfig.model_json_schema(), indent=2) + "\n"
+
+
+def format_page() -> str:
+    """Return the documentation of config.yaml: each key with its default and an example."""
+    keys = [_row(name, field) for name, field in _fields(TrussConfig)]
+    rows = ["| key | default | | for example |", "|---|---|---|---|", *keys]
+    remarks = _REMARKS.format(unused=_listed(_unused(TrussConfig)), later=_listed(_later(TrussConfig)))
+    return "\n".join([_INTRODUCTION, *rows, "", remarks])
+
+
+def examples() -> Iterator[tuple[str, Any]]:
+    """Yield each key, with dots, and its example."""
+    for name, field in _fields(TrussConfig):
+        yield name, (field.examples or [None])[0]
+
+
+def _fields(section: type[Section], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in section.model_fields.items():
+        inner = _inner(field)
+        if inner is not None:
+            yield from _fields(inner, f"{above}{name}.")
+        elif name not in section.unused_keys():
+            yield above + name, field
+
+
+def _inner(field: FieldInfo) -> type[Section] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = "" if field.default is None else f"`{_flow(field.default)}`"
+    example = _flow(examples_of[0]) if (examples_of := field.examples) else ""
+    return f"| `{name}` | {default} | {field.description} | `{name.rpartition('.')[2]}: {example}` |"
+
+
+def _flow(value: object) -> str:
+    """Return a value as YAML in a line."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
+def _unused(section: type[Section], above: str = "") -> Iterator[str]:
+    yield from (above + name for name in sorted(section.unused_keys()))
+    for name, field in section.model_fields.items():
+        if (inner := _inner(field)) is not None:
+            yield from _unused(inner, f"{above}{name}.")
+
+
+def _later(section: type[Section], above: str = "") -> Iterator[str]:
+    yield from (above + name for name in sorted(section.later))
+    for name, field in section.model_fields.items():
+        if (inner := _inner(field)) is not None:
+            yield from _later(inner, f"{above}{name}.")
+
+
+def _listed(names: Iterator[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def main() -> None:
+    """Print the page."""
+    print(format_page(), end="")  # noqa: T201 - what it is run for
+
+
+if __name__ == "__main__":
+    main()

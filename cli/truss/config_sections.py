@@ -1,0 +1,149 @@
+"""The sections of config.yaml: keys that belong together."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from truss.config_values import UNUSED, Accelerator, Cpu, Line, Memory, Unused
+from truss_server.protocol import DEFAULT_CONCURRENCY
+
+DAY = 24 * 60 * 60.0
+
+
+class Section(BaseModel):
+    """Keys that belong together. A key without a value is as if it were not there.
+
+    Attributes:
+        later: Keys Truss knows and this version does not support.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        idle = cls.later | cls.unused_keys()
+        return {
+            key: value
+            for key, value in data.items()
+            if not (value is None and key in cls.model_fields) and (value or key not in idle)
+        }
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the keys out that no target uses and the author did not write: the model is not to meet them."""
+        data: dict[str, Any] = serialize(self)
+        return {
+            key: value for key, value in data.items() if value is not None or key not in self.unused_keys()
+        }
+
+    @classmethod
+    def unused_keys(cls) -> frozenset[str]:
+        """Return the keys of this section that Truss knows and no target here uses."""
+        return frozenset(name for name, field in cls.model_fields.items() if UNUSED in field.metadata)
+
+    def unused(self) -> list[str]:
+        """Return the keys that the author wrote and no target here uses, as they are written with dots."""
+        names = []
+        for name in sorted(self.model_fields_set):
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                names += [f"{name}.{inner}" for inner in value.unused()]
+            elif name in self.unused_keys():
+                names.append(name)
+        return names
+
+
+class BaseImage(Section):
+    """The image that the model's image is made from."""
+
+    later = frozenset({"python_executable_path", "docker_auth"})
+
+    image: Line | None = Field(
+        default=None,
+        description="Image to start from: Debian-like, with python3 and python3-venv. "
+        "Without it, `python:3.X-slim` of `python_version`.",
+        examples=["python:3.12-slim"],
+    )
+
+
+class Resources(Section):
+    """What the model wants of the machine: hints, which the targets of this version do not apply."""
+
+    cpu: Cpu = Field(default="1", description="Cores.", examples=["500m"])
+    memory: Memory = Field(default="2Gi", description="Memory.", examples=["16Gi"])
+    use_gpu: bool = Field(default=False, description="Whether the model needs a GPU.", examples=[True])
+    accelerator: Accelerator | None = Field(
+        default=None, description="Type of the GPU, and how many.", examples=["A100:2"]
+    )
+    instance_type: Unused = None
+    node_count: Unused = None
+    fabric: Unused = None
+
+
+class Runtime(Section):
+    """How the server treats calls of the model. Times are in seconds."""
+
+    predict_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description=f"Calls of the model that run at once, websockets included; {DEFAULT_CONCURRENCY} where it is "
+        "not given. A model that must not be called twice at a time says 1.",
+        examples=[1],
+    )
+    max_queue: int = Field(
+        default=1024,
+        ge=0,
+        le=1_000_000,
+        description="Calls that may wait for their turn; more are answered 429.",
+        examples=[0],
+    )
+    request_timeout: float = Field(
+        default=3600.0,
+        gt=0,
+        le=DAY,
+        description="Seconds until an answer must have begun, and a whole one be complete.",
+        examples=[30],
+    )
+    streaming_read_timeout: float = Field(
+        default=60.0, gt=0, le=DAY, description="Seconds a stream may be silent.", examples=[120]
+    )
+    drain_timeout: float = Field(
+        default=30.0,
+        ge=0,
+        le=DAY,
+        description="Seconds running calls get when the deployment is stopped.",
+        examples=[5],
+    )
+    max_body_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1,
+        le=16 * 1024**3,
+        description="Bytes of a request's body; more are answered 413.",
+        examples=[1048576],
+    )
+    egress_restrictions: Unused = None
+    enable_debug_logs: Unused = None
+    enable_tracing_data: Unused = None
+    health_checks: Unused = None
+    is_websocket_endpoint: Unused = None
+    num_workers: Unused = None
+    oidc: Unused = None
+    remote_ssh: Unused = None
+    transport: Unused = None
+    truss_server_version_override: Unused = None

@@ -1,0 +1,224 @@
+"""A Python file as definitions: what each one says, which names it mentions, what it does to others. No imports run."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from truss.facts import Facts, find_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Function = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A statement at the top of a file, or a method of a class there.
+
+    Attributes:
+        kind: `function`, `class`, `assignment`, `import`, or `statement` for all else.
+        binds: Names it binds.
+        code: Hash of what it says; comments, places and docstrings do not count. Of a class: without its methods.
+        facts: What it mentions; of a class without its methods.
+        early: What of that it does while the file is imported: decorators, defaults, bases, calls.
+        bases: Identifiers in the bases of a class.
+        methods: Of a class.
+        harmless: Of a statement: it only imports, and binds constants.
+    """
+
+    kind: str
+    binds: tuple[str, ...]
+    code: str
+    facts: Facts
+    early: Facts = field(default_factory=Facts)
+    bases: frozenset[str] = frozenset()
+    methods: tuple[Definition, ...] = ()
+    harmless: bool = False
+
+    @property
+    def whole_code(self) -> str:
+        """Hash of what a definition says with its methods."""
+        return "".join([self.code, *(method.code for method in self.methods)])
+
+    @property
+    def parts(self) -> tuple[Definition, ...]:
+        """The definition and its methods."""
+        return (self, *self.methods)
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import statement: `from MODULE import NAMES`, with as many dots before it as `level` says."""
+
+    level: int
+    module: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file that was read.
+
+    Attributes:
+        definitions: In the order of the file.
+        imports: Wherever they are.
+        imports_by_name: Whether it imports what is not written there.
+    """
+
+    definitions: tuple[Definition, ...]
+    imports: tuple[Import, ...]
+    imports_by_name: bool
+
+
+def read_source(source: bytes) -> Source:
+    """Return what a Python file says.
+
+    Raises:
+        SyntaxError: It is no Python of this version.
+        ValueError: It is no text, or holds null bytes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes and the like: said by the model's own interpreter
+        tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    imports = tuple(found for node in nodes for found in _imports(node))
+    by_name = any(isinstance(node, ast.Name) and node.id == "__import__" for node in nodes) or any(
+        one.module.partition(".")[0] in {"importlib", "pkgutil", "runpy"} for one in imports
+    )
+    body = [node for node in _without_docstring(tree.body) if not _never_runs(node)]
+    return Source(tuple(one for node in body for one in _definitions(node)), imports, by_name)
+
+
+def _imports(node: ast.AST) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        yield from (Import(0, alias.name) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield Import(node.level, node.module or "", tuple(alias.name for alias in node.names))
+
+
+def _never_runs(node: ast.stmt) -> bool:
+    """Return whether a statement is for type checkers, or for those who run the file by itself."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Pass):
+        return True
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'"}
+
+
+def _definitions(node: ast.stmt) -> Iterator[Definition]:
+    if isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield _import(ast.ImportFrom(node.module, [alias], node.level), alias.asname or alias.name)
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            yield _import(ast.Import([alias]), alias.asname or alias.name.partition(".")[0])
+    elif isinstance(node, Function):
+        yield _function(node)
+    elif isinstance(node, ast.ClassDef):
+        yield _class(node)
+    else:
+        yield _statement(node)
+
+
+def _import(node: ast.Import | ast.ImportFrom, name: str) -> Definition:
+    facts = find_facts(node)
+    if isinstance(node, ast.Import):
+        facts = replace(facts, unknowable=frozenset())  # where the module is used will say so
+    return Definition("statement" if name == "*" else "import", (name,), _code(node), facts, harmless=True)
+
+
+def _statement(node: ast.stmt) -> Definition:
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        parts = [part for target in targets for part in _unpacked(target)]
+        if all(isinstance(part, ast.Name) for part in parts):
+            names = tuple(part.id for part in parts if isinstance(part, ast.Name))
+            calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
+            facts = find_facts(node)
+            return Definition("assignment", names, _code(node), facts, facts if calls else Facts())
+    stored = {
+        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+    }
+    inner = {one.name for one in ast.walk(node) if isinstance(one, (*Function, ast.ClassDef))}
+    brought = {(one.asname or one.name) for one in ast.walk(node) if isinstance(one, ast.alias)}
+    facts = find_facts(node)
+    binds = tuple(sorted(stored | inner | brought))
+    return Definition("statement", binds, _code(node), facts, facts, harmless=_is_harmless(node))
+
+
+def _unpacked(target: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for one in target.elts:
+            yield from _unpacked(one)
+    elif isinstance(target, ast.Starred):
+        yield from _unpacked(target.value)
+    else:
+        yield target
+
+
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
+    defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default]
+    early = find_facts(*node.decorator_list, *defaults, used=True)
+    return Definition("function", (node.name,), _code(node), find_facts(node), early)
+
+
+def _class(node: ast.ClassDef) -> Definition:
+    methods = [item for item in node.body if isinstance(item, Function)]
+    body = [item for item in _without_docstring(node.body) if not isinstance(item, Function)]
+    heads = [*node.decorator_list, *node.bases, *node.keywords]
+    base_names = find_facts(*node.bases, *node.keywords).names
+    return Definition(
+        "class",
+        (node.name,),
+        _code(*heads, *body, name=node.name),
+        find_facts(*heads, *body),
+        find_facts(*heads, *body, used=True),
+        base_names,
+        tuple(_function(item) for item in methods),
+    )
+
+
+def _is_harmless(node: ast.stmt) -> bool:
+    """Return whether a statement only imports, and binds constants: done again, it does the same."""
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass)):
+        return True
+    if isinstance(node, ast.Assign):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, (ast.If, ast.Try)):
+        handled = [item for handler in getattr(node, "handlers", []) for item in handler.body]
+        inner = [*node.body, *handled, *node.orelse, *getattr(node, "finalbody", [])]
+        return all(_is_harmless(item) for item in inner)
+    return False
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        return body[1:]
+    return body
+
+
+def _code(*nodes: ast.AST, name: str = "") -> str:
+    digest = hashlib.sha256(name.encode())
+    for node in nodes:
+        digest.update(_dump(node).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _dump(node: ast.AST) -> str:
+    """Return what a node says, without docstrings."""
+    bare = [one for one in ast.walk(node) if isinstance(one, (*Function, ast.ClassDef))]
+    kept = [(one, one.body) for one in bare]
+    for one in bare:
+        one.body = _without_docstring(one.body)
+    try:
+        return ast.dump(node)
+    finally:
+        for one, body in kept:
+            one.body = body

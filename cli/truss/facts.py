@@ -1,0 +1,146 @@
+"""What a piece of code mentions, found without running it: the identifiers in it, and what it may change."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+UNKNOWABLE = frozenset(
+    {"exec", "eval", "globals", "vars", "__import__", "importlib", "runpy", "pkgutil"}
+    | {"pickle", "dill", "cloudpickle", "joblib", "__dict__", "__subclasses__"}
+)
+"""Names behind which any definition of the package may be meant."""
+
+BY_NAME = frozenset({"getattr", "attrgetter", "methodcaller"})
+"""Functions that take the name of what they find."""
+
+CHANGING = frozenset(
+    {"add", "append", "appendleft", "extend", "insert", "pop", "register", "remove", "setdefault", "update"}
+)
+"""Methods that change what they are called on."""
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)+")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a piece of code mentions.
+
+    Attributes:
+        names: Every identifier in it, those of attributes, keywords and imports too.
+        bound_globally: Names it declares `global`.
+        changes: Names of what it changes in place: `X[...] = ...`, `X.append(...)`, `global X`.
+        sets: Names of what it sets attributes of; `type()` for those of a class it asks for.
+        asks: Names of what it asks for attributes whose names are not written there; empty for anything else.
+        unknowable: What in it may mean any definition.
+    """
+
+    names: frozenset[str] = frozenset()
+    bound_globally: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    asks: frozenset[str] = frozenset()
+    unknowable: frozenset[str] = frozenset()
+
+
+def find_facts(*nodes: ast.AST, used: bool = False) -> Facts:
+    """Return what nodes mention.
+
+    Args:
+        nodes: Code.
+        used: Whether every method that is called here is taken to change what it is called on.
+    """
+    collector = _Collector(used=used)
+    for top in nodes:
+        for node in ast.walk(top):
+            collector.visit(node)
+    return collector.facts()
+
+
+class _Collector:
+    """Collects facts of one node after another."""
+
+    def __init__(self, *, used: bool) -> None:
+        self._used = used
+        self._found: dict[str, set[str]] = {name: set() for name in Facts.__dataclass_fields__}
+
+    def facts(self) -> Facts:
+        """Return what was collected."""
+        found = {name: frozenset(values) for name, values in self._found.items()}
+        found["names"] -= {""}
+        found["unknowable"] |= found["names"] & UNKNOWABLE
+        return Facts(**found)
+
+    def visit(self, node: ast.AST) -> None:
+        """Take in one node, without what is below it."""
+        self._found["names"].update(_identifiers(node))
+        if isinstance(node, ast.Attribute):
+            self._attribute(node)
+        elif isinstance(node, ast.Global):
+            self._found["bound_globally"].update(node.names)
+            self._found["changes"].update(node.names)
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            self._found["changes"].update(_base(node.value))
+        elif isinstance(node, ast.AugAssign):
+            self._found["changes"].update(_base(node.target))
+        elif isinstance(node, ast.Call):
+            self._call(node)
+
+    def _attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.ctx, ast.Load):
+            if node.attr == "modules" and _base(node.value) == {"sys"}:
+                self._found["unknowable"].add("sys.modules")
+            return
+        value = node.value
+        of_type = isinstance(value, ast.Attribute) and value.attr == "__class__"
+        of_type = of_type or (isinstance(value, ast.Name) and value.id == "cls")
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+            of_type = of_type or value.func.id == "type"
+        self._found["sets"].update(["type()"] if of_type else _base(value))
+
+    def _call(self, node: ast.Call) -> None:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        called = node.func.id if isinstance(node.func, ast.Name) else called
+        if isinstance(node.func, ast.Attribute) and (self._used or called in CHANGING):
+            self._found["changes"].update(_base(node.func.value))
+        if called in BY_NAME:
+            self._asked(node, 1 if called == "getattr" else 0)
+        for keyword in node.keywords:
+            if keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is False:
+                self._found["unknowable"].add("weights_only=False")
+
+    def _asked(self, node: ast.Call, place: int) -> None:
+        asked = node.args[place : place + 1] if place else node.args
+        for one in asked:
+            if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                self._found["names"].update(one.value.split("."))
+            else:
+                self._found["asks"].update(_base(node.args[0]) if place else {""})
+
+
+def _base(node: ast.AST) -> set[str]:
+    """Return the name at the left of `a.b[c].d`; empty text where there is none."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return {node.id} if isinstance(node, ast.Name) else {""}
+
+
+def _identifiers(node: ast.AST) -> list[str]:
+    """Return the identifiers that a node itself holds; a text that looks like `module.name` holds its words."""
+    found: list[str] = []
+    if isinstance(node, ast.Name):
+        found = [node.id]
+    elif isinstance(node, ast.Attribute):
+        found = [node.attr]
+    elif isinstance(node, ast.Global):
+        found = node.names
+    elif isinstance(node, ast.keyword):
+        found = [node.arg or ""]
+    elif isinstance(node, ast.alias):
+        found = [*node.name.split("."), node.asname or ""]
+    elif isinstance(node, ast.ImportFrom):
+        found = (node.module or "").split(".")
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
+        found = re.split("[.:]", node.value)
+    return found

@@ -1,0 +1,166 @@
+"""Two versions of the code compared: may it be swapped under a loaded model, and what has to be executed again?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from truss.reach import find_reach
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from truss.config import TrussConfig
+    from truss.definitions import Definition
+    from truss.own_modules import Modules
+    from truss.reach import Key, Reach
+
+
+@dataclass(frozen=True)
+class CodeChange:
+    """What a change of code asks for.
+
+    Attributes:
+        reason: Why the model has to be loaded again; empty where it need not be.
+        file: What the reason is about.
+        root: The part of the model's class that is affected.
+        modules: Otherwise: paths of the modules that are executed again.
+        keep: Names in them whose objects stay.
+    """
+
+    reason: str = ""
+    file: str = ""
+    root: str = ""
+    modules: tuple[str, ...] = ()
+    keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One version.
+
+    Attributes:
+        modules: Its modules.
+        used: Paths the model can import.
+        reach: What `load()` uses of them.
+    """
+
+    modules: Modules
+    used: frozenset[str]
+    reach: Reach
+
+    @classmethod
+    def of(cls, modules: Modules, config: TrussConfig) -> _Side:
+        path = str(config.model_file)
+        reach = find_reach(modules, path, config.model_class_name)
+        return cls(modules, modules.imported_from(path), reach)
+
+    def codes(self, path: str) -> dict[str, tuple[str, ...]]:
+        """Return what each name at the top of a file stands for, by its code; methods of the model's class apart."""
+        found: dict[str, tuple[str, ...]] = {}
+        for one in self._definitions(path):
+            taken_apart = one.kind == "class" and (path, one.binds[0]) in self.reach.family
+            for name in one.binds:
+                found[name] = (*found.get(name, ()), one.code if taken_apart else one.whole_code)
+            for method in one.methods if taken_apart else ():
+                key = f"{one.binds[0]}.{method.binds[0]}"
+                found[key] = (*found.get(key, ()), method.code)
+        return found
+
+    def statements(self, path: str) -> list[Definition]:
+        """Return what a file does, other than to define and to import, when it is imported."""
+        return [one for one in self._definitions(path) if one.kind == "statement"]
+
+    def _definitions(self, path: str) -> tuple[Definition, ...]:
+        return self.modules.sources[path].definitions if path in self.modules.sources else ()
+
+
+def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: AbstractSet[str]) -> CodeChange:
+    """Return what a change of code asks for.
+
+    Args:
+        old: What runs.
+        new: What is on disk.
+        config: Which class of which file is the model.
+        edited: Paths of Python files that are new, different or gone.
+    """
+    before, after = _Side.of(old, config), _Side.of(new, config)
+    used = sorted(edited & (before.used | after.used))
+    if not used:
+        return CodeChange()
+    for path in used:
+        if path in old.opaque | new.opaque:
+            return CodeChange(f"{path} could not be read", path)
+    unknowable = before.reach.unknowable or after.reach.unknowable
+    if unknowable:
+        return CodeChange(f"nobody can tell what `load` uses: {unknowable}", used[0])
+    for path in used:
+        change = _affects_load(before, after, path)
+        if change is not None:
+            return change
+    gone = [name for path in edited if path not in new.sources for name in old.names(path)]
+    present = [path for path in used if path in new.sources]
+    modules = sorted(new.importers(present, gone) & after.used)
+    for path in modules:
+        change = _cannot_run_again(after, path)
+        if change is not None:
+            return change
+    return CodeChange(modules=tuple(modules), keep=_kept(after, modules))
+
+
+def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
+    """Return why the change of one file asks for a load."""
+    if [one.code for one in before.statements(path)] != [one.code for one in after.statements(path)]:
+        return CodeChange(f"what {path} does when it is imported changed", path)
+    old, new = before.codes(path), after.codes(path)
+    for name in sorted({*old, *new}, key=lambda name: ("." in name, name)):
+        if old.get(name) == new.get(name):
+            continue
+        root = after.reach.via.get((path, name)) or before.reach.via.get((path, name))
+        if root is None:
+            continue
+        did = "is new" if name not in old else "is gone" if name not in new else "changed"
+        own = (
+            name.rpartition(".")[2] if name.rpartition(".")[0] in _model_names(before, after, path) else name
+        )
+        reason = f"`{own}` {did}" if own == root else f"`{root}` uses `{own}`, which {did}"
+        return CodeChange(reason, path, root)
+    return None
+
+
+def _model_names(before: _Side, after: _Side, path: str) -> set[str]:
+    return {name for where, name in before.reach.family | after.reach.family if where == path}
+
+
+def _cannot_run_again(side: _Side, path: str) -> CodeChange | None:
+    """Return why a file cannot be executed again beside what `load()` made."""
+    reached = {name for where, name in side.reach.via if where == path}
+    for one in side.statements(path):
+        if one.facts.changes & side.reach.state or one.facts.names & side.reach.touching:
+            names = sorted(one.facts.changes & side.reach.state) or sorted(
+                one.facts.names & side.reach.touching
+            )
+            reason = f"{path} changes `{names[0]}` when it is imported, which `load` uses"
+            return CodeChange(reason, path, "load")
+        if not one.harmless and reached & set(one.binds):
+            name = min(reached & set(one.binds))
+            return CodeChange(f"`load` uses `{name}`, which {path} binds in a block", path, "load")
+    return None
+
+
+def _kept(side: _Side, modules: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names in modules that `load()` used: what they stand for stays."""
+    keep = {}
+    for path in modules:
+        names = set(side.reach.bound_globally.get(path, ()))
+        for one in side.modules.sources[path].definitions:
+            names.update(name for name in one.binds if _stays(side.reach, (path, name), one))
+        if names:
+            keep[path] = tuple(sorted(names))
+    return keep
+
+
+def _stays(reach: Reach, key: Key, one: Definition) -> bool:
+    taken_apart = key in reach.family and key not in reach.whole
+    return key in reach.via and one.kind in {"function", "class", "assignment"} and not taken_apart

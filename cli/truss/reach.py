@@ -1,0 +1,229 @@
+"""What `load()` of a model may use of the package's own code, found by names and without running any of it.
+
+It starts from `__init__`, `load` and what else Python runs by itself when the model is made. Every identifier in
+what is reached reaches every definition of that name, in any own module. That finds too much rather than too
+little: what is reached is loaded again when it changes, what is not can be swapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from truss.definitions import Definition
+    from truss.facts import Facts
+    from truss.own_modules import Modules
+
+ROOTS = ("__init__", "load")
+
+Key = tuple[str, str]
+"""A path, and a name that is bound there: `MAX_TOKENS`, `Model` for a class without its methods, `Model.load`."""
+
+
+@dataclass
+class Reach:
+    """What is reached.
+
+    Attributes:
+        via: The name in the model's class from which each definition is reached.
+        family: The model's class and its own base classes, as (path, name): taken apart into methods.
+        whole: Those of the family that are also used as a whole.
+        state: Names of reached assignments.
+        touching: Names of functions and classes that change what is reached.
+        bound_globally: Names that reached code declares `global`, by path.
+        unknowable: Why nobody can tell what is reached, empty where one can.
+    """
+
+    via: dict[Key, str] = field(default_factory=dict)
+    family: set[Key] = field(default_factory=set)
+    whole: set[Key] = field(default_factory=set)
+    state: set[str] = field(default_factory=set)
+    touching: set[str] = field(default_factory=set)
+    bound_globally: dict[str, set[str]] = field(default_factory=dict)
+    unknowable: str = ""
+
+
+def find_reach(modules: Modules, model_file: str, model_class: str) -> Reach:
+    """Return what `load()` of a model reaches."""
+    finder = _Finder(modules, modules.imported_from(model_file))
+    if not finder.find_family(model_file, model_class):
+        finder.reach.unknowable = f"`{model_class}` is not written as a class that can be followed"
+        return finder.reach
+    finder.start()
+    while finder.follow() or finder.follow_registrations():
+        pass
+    return finder.reach
+
+
+class _Finder:
+    """Follows names until nothing new is found.
+
+    Args:
+        modules: Own modules.
+        paths: Of those that the model can import.
+    """
+
+    def __init__(self, modules: Modules, paths: Iterable[str]) -> None:
+        self.reach = Reach()
+        self._modules = modules
+        self._index: dict[str, list[tuple[str, Definition]]] = {}
+        for path in paths:
+            if path in modules.sources:
+                for one in modules.sources[path].definitions:
+                    for name in one.binds:
+                        self._index.setdefault(name, []).append((path, one))
+        self._methods: dict[str, list[tuple[Key, Definition]]] = {}
+        self._model: Key = ("", "")
+        self._classes: list[tuple[str, Definition]] = []
+        self._todo: list[tuple[str, str]] = []
+        self._seen: set[str] = set()
+
+    def find_family(self, path: str, name: str) -> bool:
+        """Find the model's class and its own base classes; return whether it is there."""
+        own = [one for where, one in self._index.get(name, ()) if where == path]
+        if len(own) != 1:
+            return False
+        if own[0].kind == "class":
+            self._model = (path, name)
+        elif own[0].kind != "import":
+            return False
+        todo = {name} if own[0].kind == "import" else set()
+        found = [(path, own[0])] if own[0].kind == "class" else []
+        seen: set[str] = set()
+        while todo or found:
+            for place, one in found:
+                if (place, one.binds[0]) not in self.reach.family:
+                    self.reach.family.add((place, one.binds[0]))
+                    self._classes.append((place, one))
+                    todo |= one.bases
+            names, todo, found = todo - seen, set(), []
+            seen |= names
+            for place, one in [entry for each in names for entry in self._index.get(each, ())]:
+                if one.kind == "class":
+                    found.append((place, one))
+                elif one.kind == "import":
+                    todo |= one.facts.names
+        return bool(self.reach.family)
+
+    def start(self) -> None:
+        """Begin with what Python runs by itself: special methods, `load`, and the bodies of the classes."""
+        for path, one in self._classes:
+            for method in one.methods:
+                self._methods.setdefault(method.binds[0], []).append(((path, one.binds[0]), method))
+        for path, one in self._classes:
+            name = one.binds[0]
+            self._take((path, name), one, name)
+            self._todo += [(each, name) for each in one.facts.names - one.bases]
+            for place, base in [entry for each in one.bases for entry in self._index.get(each, ())]:
+                if base.kind not in {"class", "import"}:  # `class Model(make_base()):`
+                    self._reach(place, base, name)
+            for method in one.methods:
+                called = method.binds[0]
+                if called in ROOTS or (called.startswith("__") and called.endswith("__")):
+                    self._take((path, f"{name}.{called}"), method, called)
+                    self._push(method.facts, called)
+        self._todo += [("__getattr__", "__getattr__")]
+
+    def follow(self) -> bool:
+        """Follow all names that were found; return whether there were any."""
+        any_new = bool(self._todo)
+        while self._todo:
+            name, root = self._todo.pop()
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            for path, one in self._index.get(name, ()):
+                self._reach(path, one, root)
+            for (path, owner), method in self._methods.get(name, ()):
+                self._take((path, f"{owner}.{name}"), method, root)
+                self._push(method.facts, root)
+        return any_new
+
+    def follow_registrations(self) -> bool:
+        """Reach what puts itself, while it is imported, into something that is reached; return whether that is new."""
+        touching = self.reach.touching = self._touching()
+        found = False
+        for path, one in self._all():
+            early = one.early
+            new = one.kind != "statement" and any((path, name) not in self.reach.via for name in one.binds)
+            if new and (early.names & touching or early.changes & self.reach.state):
+                self._reach(path, one, "load")
+                found = True
+        return found
+
+    def _touching(self) -> set[str]:
+        """Return the names of functions and classes that change what is reached, directly or not."""
+        found: set[str] = set()
+        size = -1
+        while size != len(found):
+            size = len(found)
+            for _, one in self._all():
+                if one.kind in {"function", "class"} and not found.issuperset(one.binds):
+                    parts = [part.facts for part in one.parts]
+                    if any(facts.changes & self.reach.state or facts.names & found for facts in parts):
+                        found.update(one.binds)
+        return found - {name for _, name in self.reach.family}
+
+    def _all(self) -> Iterator[tuple[str, Definition]]:
+        for entries in self._index.values():
+            yield from entries
+
+    def _reach(self, path: str, one: Definition, root: str) -> None:
+        """Reach a definition at the top of a file."""
+        key = (path, one.binds[0])
+        if one.kind == "class" and key in self.reach.family:
+            if key == self._model:
+                return
+            self.reach.whole.add(key)
+        for name in one.binds:
+            self._take((path, name), one, root)
+            self._todo.append((name, root))
+        if one.kind == "assignment":
+            self.reach.state.update(one.binds)
+        for part in one.parts:
+            if part is not one:
+                self._take((path, f"{one.binds[0]}.{part.binds[0]}"), part, root)
+            self._push(part.facts, root)
+
+    def _take(self, key: Key, one: Definition, root: str) -> None:
+        """Note that a definition is reached, and what in it cannot be followed."""
+        if key in self.reach.via:
+            return
+        self.reach.via[key] = root
+        self.reach.bound_globally.setdefault(key[0], set()).update(one.facts.bound_globally)
+        reason = self._why_unknowable(one.facts)
+        self.reach.unknowable = self.reach.unknowable or (f"`{key[1]}` uses {reason}" if reason else "")
+
+    def _push(self, facts: Facts, root: str) -> None:
+        self._todo += [(name, root) for name in facts.names if name not in self._seen]
+        self.reach.state.update(facts.bound_globally)
+
+    def _why_unknowable(self, facts: Facts) -> str:
+        """Return what in a piece of code may mean any definition."""
+        if facts.unknowable:
+            return f"`{min(facts.unknowable)}`"
+        if not all(self._is_foreign(name) for name in facts.asks):
+            return "`getattr` with a name that is not written there"
+        classes = {name for _, name in self.reach.family} | {"type()"}
+        if facts.sets & classes:
+            return "attributes of a class, which it sets"
+        if any(self._is_module(name) for name in facts.sets):
+            return "attributes of a module, which it sets"
+        return ""
+
+    def _is_foreign(self, name: str) -> bool:
+        """Return whether a name stands for a module that is not the package's own: `getattr(torch, dtype)`."""
+        bound = self._index.get(name, [])
+        return bool(bound) and all(
+            one.kind == "import" and not one.facts.names & self._modules.words for _, one in bound
+        )
+
+    def _is_module(self, name: str) -> bool:
+        """Return whether a name stands for an own module."""
+        return any(
+            one.kind == "import" and one.facts.names & self._modules.words
+            for _, one in self._index.get(name, ())
+        )

@@ -1,0 +1,209 @@
+"""A watcher's way to its deployment: the session, the log, and how both are found again after they broke."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from truss.control import Session
+from truss.control_messages import Applied, BusyError, ChannelClosedError, Failed, Mismatch
+from truss.errors import EngineError, NotDeployedError, TrussError
+from truss.log_lines import format_record, parse_log_line
+from truss.watch_events import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from truss.control_messages import Change, Event
+    from truss.deps import Clock
+    from truss.release import Deployment
+    from truss.targets import Target
+
+AGAIN_SECONDS = 120.0
+"""How long a deployment that went away may take to come back: an engine is restarted, a machine has slept."""
+
+LOOK_SECONDS = 0.25
+"""Between two looks for it."""
+
+OWN_SECONDS = 10.0
+"""How long an earlier session of ours may take to end at the other side."""
+
+MOST_PENDING = 10_000
+"""Lines of the log that wait to be told; of more than that the last ones are."""
+
+
+class Link:
+    """The session with a deployment and its log.
+
+    Args:
+        deployment: Which.
+        target: Where it runs.
+        clock: Time.
+        tell: Told of what happens to it.
+        wake: Called in a thread when there are lines of the log to be told.
+
+    Attributes:
+        deployment: Which.
+        digest: Of the version that runs.
+        files: SHA-256 (hex) of its files by path.
+        generation: Its number.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        target: Target,
+        clock: Clock,
+        tell: Callable[[Told], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self.deployment = deployment
+        self.digest = ""
+        self.files: Mapping[str, str] = {}
+        self.generation = 0
+        self._target = target
+        self._clock = clock
+        self._tell = tell
+        self._wake = wake
+        self._session: Session | None = None
+        self._followed = ""
+        self._lines: deque[str] = deque(maxlen=MOST_PENDING)
+
+    def attach(self) -> None:
+        """Begin a session.
+
+        Raises:
+            BusyError: Somebody else watches.
+            TrussError: The deployment is gone, or does not answer.
+        """
+        self.close()
+        self._session = self._begin_session(self._clock.monotonic() + OWN_SECONDS)
+        hello = self._session.hello
+        self.digest, self.files = hello.digest, hello.files
+        self.generation = hello.generation
+        if self._followed != self.deployment.id:
+            self._followed = self.deployment.id
+            threading.Thread(target=self._follow, args=(self.deployment,), daemon=True).start()
+
+    def _begin_session(self, deadline: float) -> Session:
+        """Return a session; one of our own that has not ended yet over there is waited for."""
+        who = f"pid {os.getpid()} of {_user()} on {platform.node()}"
+        while True:
+            try:
+                return Session.begin(self._target.attach(self.deployment), who)
+            except BusyError as exc:  # noqa: PERF203 once or twice
+                if exc.who != who or self._clock.monotonic() > deadline:
+                    raise
+                self._clock.sleep(LOOK_SECONDS)
+
+    def follow(self, deployment: Deployment) -> None:
+        """Go on with another deployment; a session with it has to be begun."""
+        self.close()
+        self.deployment = deployment
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def fileno(self) -> int:
+        """Return what becomes readable when the deployment says something."""
+        return self._open().fileno()
+
+    def apply(self, change: Change) -> None:
+        """Ask for a version; see `Session.apply`."""
+        self._open().apply(change)
+
+    def reload(self) -> None:
+        """Ask for the current version to be loaded again."""
+        self._open().reload()
+
+    def receive(self) -> list[Event]:
+        """Wait for events and return them; see `Session.receive`."""
+        events = self._open().receive()
+        for event in events:
+            if isinstance(event, (Applied, Failed)):
+                self.generation = event.generation
+            if isinstance(event, (Applied, Mismatch)):
+                self.digest = event.digest
+            if isinstance(event, Mismatch):
+                self.files = event.files
+        return events
+
+    def find_again(self, lost: TrussError) -> None:
+        """Wait until the deployment, or the one that took its place, can be attached to.
+
+        Args:
+            lost: Why it has to be found.
+
+        Raises:
+            NotDeployedError: It was stopped.
+            EngineError: It does not come back.
+        """
+        self.close()
+        deadline = self._clock.monotonic() + AGAIN_SECONDS
+        told = False
+        while True:
+            try:
+                self.follow(self._find())
+                self.attach()
+            except EngineError as exc:  # noqa: PERF203 each look may find it
+                if self._clock.monotonic() > deadline:
+                    raise EngineError(
+                        exc.message, details=lost.details or exc.details, hint=exc.hint
+                    ) from exc
+                if not told:
+                    self._tell(Told("state", f"{lost.message} Waiting for it to come back."))
+                    told = True
+                self._clock.sleep(LOOK_SECONDS)
+            else:
+                return
+
+    def _find(self) -> Deployment:
+        place = (self.deployment.model, self.deployment.environment)
+        for one in self._target.deployments():
+            if (one.model, one.environment) == place:
+                if one.running:
+                    return one
+                raise NotDeployedError(
+                    f"{one.model} in {one.environment} was stopped.",
+                    hint="`truss push --watch` starts it anew.",
+                )
+        raise NotDeployedError(
+            f"{place[0]} is not deployed in {place[1]} any more.", hint="`truss push --watch` starts it anew."
+        )
+
+    def tell_logs(self) -> None:
+        """Tell the lines of the log that have come."""
+        while self._lines:
+            record = parse_log_line(self._lines.popleft())
+            if record.matters:
+                self._tell(Told("log", format_record(record)))
+
+    def _follow(self, deployment: Deployment) -> None:
+        """Collect what a deployment logs from now on, in a thread, because a log waits for its writer."""
+        with suppress(TrussError):  # whether it is there shows elsewhere
+            before = sum(1 for _ in self._target.logs(deployment, follow=False))
+            for number, line in enumerate(self._target.logs(deployment, follow=True)):
+                if number >= before:
+                    self._lines.append(line)
+                    with suppress(OSError):  # the watcher has ended
+                        self._wake()
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise ChannelClosedError("There is no session with the deployment.")
+        return self._session
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"

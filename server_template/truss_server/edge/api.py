@@ -1,0 +1,78 @@
+"""FastAPI: the list of models, OpenAPI and documentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from truss_server import __version__
+from truss_server.edge.openapi import add_model
+from truss_server.protocol import LIVE, READY
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from truss_server.edge.probes import Probes
+    from truss_server.edge.settings import Settings
+    from truss_server.edge.supervisor import Supervisor
+
+
+def create_api(settings: Settings, supervisor: Supervisor, probes: Probes) -> FastAPI:
+    """Make the FastAPI application for models, OpenAPI and documentation; the latter two know the probes too."""
+    api = FastAPI(title=settings.manifest.model, version=__version__)
+    document = api.openapi
+    api.openapi = lambda: add_model(document(), supervisor.methods)  # type: ignore[method-assign]
+    _add_health(api, probes)
+    _add_models(api, settings, supervisor)
+
+    @api.exception_handler(HTTPException)
+    async def same_shape(_: Request, exc: Any) -> JSONResponse:
+        return JSONResponse({"error": exc.detail}, status_code=exc.status_code, headers=exc.headers)
+
+    return api
+
+
+def _add_health(api: FastAPI, probes: Probes) -> None:
+    api.get("/", summary="The server lives")(probes.root)
+    api.get(LIVE, summary="The server lives")(probes.live)
+    api.get(READY, summary="The model is loaded and healthy", responses={503: {"description": "It is not"}})(
+        probes.ready
+    )
+    api.get(
+        "/health/startup", summary="The model was loaded once", responses={503: {"description": "Not yet"}}
+    )(probes.startup)
+
+
+def _add_models(api: FastAPI, settings: Settings, supervisor: Supervisor) -> None:
+    def not_ready(name: str) -> JSONResponse:
+        return JSONResponse({"error": f"Model with name {name} is not ready."}, status_code=503)
+
+    @api.get("/v1/models", summary="The model, as OpenAI's clients list it")
+    async def models() -> dict[str, Any]:
+        model = {"id": settings.manifest.model, "object": "model", "created": 0, "owned_by": "truss"}
+        return {"object": "list", "data": [model]}
+
+    @api.get("/v1/models/{name}/loaded", summary="The model is loaded")
+    async def loaded(name: str) -> JSONResponse:
+        return JSONResponse({}) if supervisor.loaded else not_ready(name)
+
+    @api.get("/ping", summary="The model is loaded, as SageMaker asks")
+    async def ping() -> JSONResponse:
+        return await loaded("model")
+
+    @api.get("/v1/models/{name}/schema", summary="Types of the model's input and output")
+    async def schema(name: str) -> JSONResponse:  # noqa: ARG001 - part of the path
+        if not supervisor.loaded:
+            return JSONResponse({"error": "Schema not available, please try again later."}, status_code=503)
+        facts = supervisor.methods.get("predict", {})
+        if not (facts.get("input_schema") or facts.get("output_schema")):
+            return JSONResponse({"error": "No schema found"}, status_code=404)
+        keys = ("input_schema", "output_schema", "supports_streaming")
+        return JSONResponse({key: facts[key] for key in keys})
+
+    @api.get("/v1/models/{name}", summary="The model is loaded and healthy")
+    async def model(name: str) -> JSONResponse:
+        return JSONResponse({}) if await supervisor.healthy() else not_ready(name)

@@ -1,0 +1,75 @@
+"""What is made from the schema of config.yaml is what it says, and its examples load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.harness import run_truss, spawn_truss
+from truss.config import load_config
+from truss.config_pages import examples, format_page, format_schema
+from truss.scaffold import COMMON, SCAFFOLDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def nested(name: str, value: object) -> dict[str, Any]:
+    """Return `a.b` and a value as mappings in each other."""
+    head, _, rest = name.partition(".")
+    return {head: nested(rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(("name", "example"), [*examples()], ids=lambda part: str(part)[:40])
+def test_each_key_has_an_example_that_loads(name: str, example: object, tmp_path: Path) -> None:
+    """A key without an example, or with one that is wrong or is the default, would not help anybody."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(nested(name, example)))
+    loaded: Any = load_config(tmp_path).model_dump()
+    (tmp_path / "config.yaml").write_text("")
+    default: Any = load_config(tmp_path).model_dump()
+    for part in name.split("."):
+        loaded, default = loaded[part], default[part]
+
+    assert loaded != default or example == {"hf_access_token": None}
+
+
+def test_the_page_is_current() -> None:
+    """`docs/configuration.md` says what the schema says; `make docs` renews it."""
+    assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == format_page()
+
+
+def test_the_schema_is_current() -> None:
+    """Editors know the keys that truss knows, each with what it means; `make docs` renews the file."""
+    assert (SCAFFOLDS / COMMON / ".truss/config.schema.json").read_text() == format_schema()
+
+
+def test_validate(tmp_path: Path) -> None:
+    """A valid file says so and what is not used here; one that is not says all that is wrong, with exit code 3."""
+    (tmp_path / "config.yaml").write_text("weights: [{source: a}]\n")
+    good = spawn_truss("config", "validate", cwd=tmp_path)
+    (tmp_path / "config.yaml").write_text("runtime: {predict_concurrency: 0}\nrequirments: []\n")
+    bad = spawn_truss("config", "validate", cwd=tmp_path)
+
+    assert (good.code, good.stdout) == (0, "")
+    assert "Not used here: weights." in good.stderr
+    assert "config.yaml is valid." in good.stderr
+    assert bad.code == 3
+    assert "config.yaml has 2 problems." in bad.stderr
+
+
+def test_show(tmp_path: Path) -> None:
+    """Every default is filled in, as YAML that can be read again or as JSON."""
+    (tmp_path / "config.yaml").write_text("model_name: 鷹 7b\n")
+    text = spawn_truss("config", "show", cwd=tmp_path).stdout
+    parsed = json.loads(run_truss("config", "show", str(tmp_path), "--output", "json").stdout)
+
+    assert yaml.safe_load(text) == parsed
+    assert (parsed["model_name"], parsed["runtime"]["predict_concurrency"]) == ("鷹 7b", 64)
+
+
+def test_schema() -> None:
+    """The schema is printed as editors take it."""
+    assert run_truss("config", "schema").stdout == format_schema()
