@@ -371,19 +371,6 @@ def test_log_and_metrics(servers: Servers) -> None:
     assert metric(edge, "truss_rejected_total") == 1
 
 
-@pytest.mark.parametrize(
-    ("call", "code", "reason"),
-    [("4000, 'ä' * 200", 4000, "ä" * 61), ("1006", 1011, ""), ("7, 'odd'", 1011, "odd")],
-)
-def test_closes_that_cannot_be_sent(servers: Servers, call: str, code: int, reason: str) -> None:
-    """A reason that is too long is cut, a code that may not be sent is 1011."""
-    edge = servers.start(
-        f"class Model:\n    async def websocket(self, ws):\n        await ws.close({call})\n"
-    )
-    with talk(edge) as ws:
-        assert ended(ws) == (code, reason)
-
-
 def test_drain(servers: Servers) -> None:
     """SIGTERM ends open websockets and the server."""
     edge = servers.start(PLAIN)

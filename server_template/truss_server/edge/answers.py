@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from truss_server.edge.bodies import render_value
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 GATHERED = 64 * 1024 * 1024
 """Bytes of a stream that is gathered into one document; the others have no limit."""
-
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
@@ -74,9 +70,6 @@ class Passing:
         """
         client, exchange = self._client, self._exchange
         status, headers = _opening(exchange.head or {})
-        wrong = _wrong(status, headers)
-        if wrong:
-            raise _blame(client, log, wrong)
         await client.start(status, headers)
         await self._body(bare=status in BODILESS)
         if client.gone:
@@ -117,14 +110,6 @@ def _opening(head: dict[str, Any]) -> tuple[int, list[tuple[bytes, bytes]]]:
         content_type = head["content_type"] or "application/octet-stream"
         return 200, [(b"content-type", content_type.encode("latin-1"))]
     return head["status"], [header for header in head["headers"] if header[0].lower() != b"x-request-id"]
-
-
-def _wrong(status: int, headers: list[tuple[bytes, bytes]]) -> str:
-    """Say what HTTP cannot send of a response; empty where it can."""
-    if status not in range(200, 600):
-        return f"the response has the status {status}, which HTTP has not"
-    names = [name for name, value in headers if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value))]
-    return f"the response has the impossible header {names[0]!r}" if names else ""
 
 
 def _blame(client: Client, log: Log, text: str) -> AnswerError:

@@ -183,18 +183,12 @@ async def _to_client(session: Session, exchange: Exchange, send: Send) -> bool:
     while (news := await exchange.event()) is not None:
         event, size = news
         if event["type"] == "websocket.close" and not closed:
-            session.status = event["code"] = _possible(event.get("code", NORMAL))
-            event["reason"] = _cut(event.get("reason") or "")
+            session.status = event.get("code", NORMAL)
         if not closed:
             await send(event)
         closed = closed or event["type"] == "websocket.close"
         exchange.consumed(size)
     return closed
-
-
-def _possible(code: int) -> int:
-    """Return a close code that may be sent; one that may not is the model's fault."""
-    return code if code in (*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)) else BROKEN
 
 
 def _cut(reason: str) -> str:
