@@ -129,7 +129,7 @@ def _definitions(node: ast.stmt) -> Iterator[Definition]:
 
 def _import(node: ast.Import | ast.ImportFrom, name: str) -> Definition:
     facts = find_facts(node)
-    if isinstance(node, ast.Import):
+    if isinstance(node, ast.Import) and node.names[0].asname is None:
         facts = replace(facts, unknowable=frozenset())  # where the module is used will say so
     return Definition("statement" if name == "*" else "import", (name,), _code(node), facts, harmless=True)
 

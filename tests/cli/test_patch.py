@@ -377,13 +377,28 @@ def test_registry_that_stays_is_not_filled_twice(edit: Edit) -> None:
         ("importlib.import_module('helper')", "load"),
         ("pickle.load(file)", "load"),
         ("torch.load('weights', weights_only=False)", "load"),
+        ("torch.load('weights', map_location='cpu')", "load"),
+        ("numpy.load('weights', allow_pickle=True)", "load"),
+        ("pandas.read_pickle('table')", "load"),
+        ("shelve.open('table')", "load"),
+        ("inspect.getmembers(self)", "load"),
+        ("inspect.getattr_static(self, inputs)", "load"),
+        ("self.__getattribute__(inputs)", "load"),
+        ("gc.get_objects()", "load"),
+        ("sys._getframe(1)", "load"),
+        ("setattr(type(self), 'shared', 1)", "load"),
+        ("setattr(Model, 'shared', 1)", "load"),
+        ("setattr(shapes, 'shared', 1)", "load"),
+        ("delattr(shapes, 'shared')", "load"),
         ("type(self).shared = 1", "load"),
         ("Model.shared = 1", "load"),
         ("shapes.shared = 1", "load"),
         ("sys.modules['helper']", "load"),
         ("getattr(self, 'words')", "swap"),
         ("getattr(torch, inputs)", "swap"),
-        ("torch.load('weights')", "swap"),
+        ("setattr(self, 'words', 1)", "swap"),
+        ("torch.load('weights', weights_only=True)", "swap"),
+        ("numpy.load('weights', allow_pickle=False)", "swap"),
     ],
 )
 def test_dynamic_code_in_load(edit: Edit, line: str, kind: str) -> None:
@@ -395,6 +410,15 @@ def test_dynamic_code_in_load(edit: Edit, line: str, kind: str) -> None:
 
     assert patch.kind == kind
     assert (kind == "swap") or "nobody can tell what `load` uses" in patch.reasons[0]
+
+
+def test_dynamic_module_of_another_name(edit: Edit) -> None:
+    """A module that `load` knows by another name is the one that it is."""
+    text = MODEL.replace("import torch\n", "import pickle as p\nimport torch\n")
+    text = text.replace("        self._read()\n", "        p.load(self)\n")
+    base = {**BASE, "model/model.py": text}
+
+    assert edit({"model/model.py": text.replace("0.5", "0.6")}, base).kind == "load"
 
 
 def test_dynamic_code_in_predict(edit: Edit) -> None:
