@@ -1,6 +1,6 @@
 """What `load()` of a model may use of the package's own code, found by names and without running any of it.
 
-It starts from `__init__`, `load` and what else Python runs by itself when the model is made. Every identifier in
+It starts from `__init__`, `setup_environment`, `load` and what else Python runs by itself when the model is made. Every identifier in
 what is reached reaches every definition of that name, in any own module. That finds too much rather than too
 little: what is reached is loaded again when it changes, what is not can be swapped.
 """
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from truss.facts import Facts
     from truss.own_modules import Modules
 
-ROOTS = ("__init__", "load")
+ROOTS = ("__init__", "setup_environment", "load")
+
+STORED = frozenset({"cached_property"})
+"""Decorators of methods whose values the instance takes along."""
 
 Key = tuple[str, str]
 """A path, and a name that is bound there: `MAX_TOKENS`, `Model` for a class without its methods, `Model.load`."""
@@ -109,7 +112,7 @@ class _Finder:
         return bool(self.reach.family)
 
     def start(self) -> None:
-        """Begin with what Python runs by itself: special methods, `load`, and the bodies of the classes."""
+        """Begin with what Python runs by itself: special methods, `load` and its like, and the bodies of the classes."""
         for path, one in self._classes:
             for method in one.methods:
                 self._methods.setdefault(method.binds[0], []).append(((path, one.binds[0]), method))
@@ -122,7 +125,8 @@ class _Finder:
                     self._reach(place, base, name)
             for method in one.methods:
                 called = method.binds[0]
-                if called in ROOTS or (called.startswith("__") and called.endswith("__")):
+                special = called.startswith("__") and called.endswith("__")
+                if called in ROOTS or special or method.early.names & STORED:
                     self._take((path, f"{name}.{called}"), method, called)
                     self._push(method.facts, called)
         self._todo += [("__getattr__", "__getattr__")]

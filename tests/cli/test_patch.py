@@ -225,6 +225,54 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
     assert patch.where == ("model/model.py" + (f" ({where})" if where else ""))
 
 
+ROOTS: dict[str, str | bytes] = {
+    "config.yaml": "model_name: falcon\n",
+    "model/model.py": textwrap.dedent("""\
+        from functools import cached_property, lru_cache
+
+        class Client:
+            region = 1
+
+        def template():
+            return 2
+
+        class Model:
+            def setup_environment(self, environment):
+                self.client = Client()
+
+            def load(self):
+                pass
+
+            @cached_property
+            def prompt(self):
+                return template()
+
+            def predict(self, inputs):
+                return 3
+        """),
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("Client()", "Client", "`setup_environment` changed"),
+        ("region = 1", "region = 0", "`setup_environment` uses `Client`, which changed"),
+        ("return template()", "return 0", "`prompt` changed"),
+        ("return 2", "return 0", "`prompt` uses `template`, which changed"),
+        ("prompt", "other", "`other` is new"),
+        ("return 3", "return 0", ""),
+    ],
+)
+def test_what_the_instance_holds(edit: Edit, old: str, new: str, reason: str) -> None:
+    """What ran before `load`, and values that a `cached_property` left behind, are made again by a load."""
+    text = str(ROOTS["model/model.py"]).replace(old, new)
+
+    patch = edit({"model/model.py": text}, ROOTS)
+
+    assert (patch.kind, "".join(patch.reasons)) == ("load" if reason else "swap", reason)
+
+
 def test_helper_of_predict(edit: Edit) -> None:
     """A helper that only `predict` uses is swapped with all who import it; what `load` made stays what it is."""
     patch = edit({"packages/helper.py": HELPER.replace("sub('", "sub('-").replace('sub("', 'sub("-')})
