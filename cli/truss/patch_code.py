@@ -136,6 +136,9 @@ def _model_names(before: _Side, after: _Side, path: str) -> set[str]:
 def _cannot_run_again(side: _Side, path: str) -> CodeChange | None:
     """Return why a file cannot be executed again beside what `load()` made."""
     reached = {name for where, name in side.reach.via if where == path}
+    bound = sorted(side.reach.bound_globally.get(path, ()))
+    if bound:  # a thread goes on to bind it in the module that ran before
+        return CodeChange(f"`load` uses code that declares `global {bound[0]}`", path, "load")
     for one in side.statements(path):
         if one.facts.changes & side.reach.state or one.facts.names & side.reach.touching:
             names = sorted(one.facts.changes & side.reach.state) or sorted(
@@ -153,9 +156,12 @@ def _kept(side: _Side, modules: list[str]) -> dict[str, tuple[str, ...]]:
     """Return the names in modules that `load()` used: what they stand for stays."""
     keep = {}
     for path in modules:
-        names = set(side.reach.bound_globally.get(path, ()))
-        for one in side.modules.sources[path].definitions:
-            names.update(name for name in one.binds if _stays(side.reach, (path, name), one))
+        names = {
+            name
+            for one in side.modules.sources[path].definitions
+            for name in one.binds
+            if _stays(side.reach, (path, name), one)
+        }
         if names:
             keep[path] = tuple(sorted(names))
     return keep

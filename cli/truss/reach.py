@@ -1,8 +1,8 @@
 """What `load()` of a model may use of the package's own code, found by names and without running any of it.
 
-It starts from `__init__`, `setup_environment`, `load` and what else Python runs by itself when the model is made. Every identifier in
-what is reached reaches every definition of that name, in any own module. That finds too much rather than too
-little: what is reached is loaded again when it changes, what is not can be swapped.
+It starts from `__init__`, `setup_environment`, `load` and what else Python runs by itself when the model is made.
+Every identifier in what is reached reaches every definition of that name, in any own module. That finds too much
+rather than too little: what is reached is loaded again when it changes, what is not can be swapped.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Finder:
         return bool(self.reach.family)
 
     def start(self) -> None:
-        """Begin with what Python runs by itself: special methods, `load` and its like, and the bodies of the classes."""
+        """Begin with what Python runs by itself: special methods, the roots, and the bodies of classes."""
         for path, one in self._classes:
             for method in one.methods:
                 self._methods.setdefault(method.binds[0], []).append(((path, one.binds[0]), method))

@@ -58,8 +58,7 @@ class Answer:
 
 
 def warm(model):
-    global _cache
-    _cache = {"warm": True}
+    _cache["warm"] = True
     model.warm_up()
 
 
@@ -228,7 +227,7 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
 ROOTS: dict[str, str | bytes] = {
     "config.yaml": "model_name: falcon\n",
     "model/model.py": textwrap.dedent("""\
-        from functools import cached_property, lru_cache
+        from functools import cached_property
 
         class Client:
             region = 1
@@ -500,6 +499,52 @@ FAMILY: dict[str, str | bytes] = {
                 return self.words
         """),
 }
+
+
+GLOBAL: dict[str, str | bytes] = {
+    "config.yaml": "model_name: falcon\n",
+    "model/model.py": textwrap.dedent("""\
+        import counter
+        from apart import answer
+
+        class Model:
+            def load(self):
+                counter.start()
+
+            def predict(self, inputs):
+                return answer() + "1"
+        """),
+    "packages/apart.py": "def answer():\n    global ASKED\n    ASKED = 1\n    return '2'\n",
+    "packages/counter.py": textwrap.dedent("""\
+        LATEST = 0
+
+        def start():
+            threading.Thread(target=refresh).start()
+
+        def refresh():
+            global LATEST
+            LATEST += 1
+
+        def apart():
+            return "3"
+        """),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "kind"),
+    [
+        ("model/model.py", '"1"', "swap"),
+        ("packages/apart.py", "'2'", "swap"),
+        ("packages/counter.py", '"3"', "load"),
+    ],
+)
+def test_global(edit: Edit, path: str, old: str, kind: str) -> None:
+    """A module whose names `load`, or a thread of it, goes on to bind is not executed beside itself."""
+    patch = edit({path: str(GLOBAL[path]).replace(old, "'0'")}, GLOBAL)
+
+    assert patch.kind == kind
+    assert (kind == "swap") or patch.reasons == ("`load` uses code that declares `global LATEST`",)
 
 
 @pytest.mark.parametrize(
