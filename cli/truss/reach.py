@@ -36,6 +36,7 @@ class Reach:
         whole: Those of the family that are also used as a whole.
         state: Names of reached assignments.
         touching: Names of functions and classes that change what is reached.
+        used: Every identifier in reached functions, and in reached classes but for the bodies of the family.
         bound_globally: Names that reached code declares `global`, by path.
         unknowable: Why nobody can tell what is reached, empty where one can.
     """
@@ -45,6 +46,7 @@ class Reach:
     whole: set[Key] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
     touching: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     bound_globally: dict[str, set[str]] = field(default_factory=dict)
     unknowable: str = ""
 
@@ -204,6 +206,7 @@ class _Finder:
     def _push(self, facts: Facts, root: str) -> None:
         self._todo += [(name, root) for name in facts.names if name not in self._seen]
         self.reach.state.update(facts.bound_globally)
+        self.reach.used |= facts.names
 
     def _why_unknowable(self, facts: Facts) -> str:
         """Return what in a piece of code may mean any definition."""

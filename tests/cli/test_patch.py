@@ -501,6 +501,43 @@ FAMILY: dict[str, str | bytes] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("bound", "line", "kind"),
+    [
+        ("cache = {}", "self.cache['w'] = 5", "load"),
+        ("cache = {}", "Model.cache.update(w=5)", "load"),
+        ("cache: list[int] = []", "self.cache += [5]", "load"),
+        ("cache = []", "fill(self.cache)", "load"),
+        ("cache = threading.local()", "type(self).cache.load()", "load"),
+        ("class cache: pass", "self.kind = self.cache()", "load"),
+        ("cache = lru_cache(int)", "self.cache(1)", "load"),
+        ("cache = {}", "self.caches = {}", "swap"),
+        ("cache = 'a'", "self.cache.upper()", "swap"),
+        ("cache = (1, -2)", "self.cache.index(1)", "swap"),
+        ("cache: dict", "self.cache = {}", "swap"),
+        ("cache = torch.float16", "self.cache.is_complex", "swap"),
+    ],
+)
+def test_body_of_the_model(edit: Edit, bound: str, line: str, kind: str) -> None:
+    """What the body of the model's class makes, and `load` uses, would be made anew by a swap."""
+    text = MODEL.replace('prefix = "a"', f'prefix = "a"\n    {bound}')
+    text = text.replace("        self._read()\n", f"        self._read()\n        {line}\n")
+
+    patch = edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text})
+
+    assert patch.kind == kind
+    assert (kind == "swap") or patch.reasons == ("`load` uses `cache`, which `Model` makes anew in its body",)
+
+
+def test_cached_method(edit: Edit) -> None:
+    """A method that remembers what it returned to `load` would forget it."""
+    text = MODEL.replace("    def _read(", "    @functools.lru_cache(1)\n    def _read(")
+
+    assert (
+        edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text}).kind == "load"
+    )
+
+
 GLOBAL: dict[str, str | bytes] = {
     "config.yaml": "model_name: falcon\n",
     "model/model.py": textwrap.dedent("""\
