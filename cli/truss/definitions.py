@@ -149,8 +149,9 @@ def _statement(node: ast.stmt) -> Definition:
         if all(isinstance(part, ast.Name) for part in parts):
             names = tuple(part.id for part in parts if isinstance(part, ast.Name))
             calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
-            facts = find_facts(node)
-            return Definition("assignment", names, _code(node), facts, facts if calls else Facts())
+            facts = find_facts(node, called=[node.value] if isinstance(node.value, ast.Attribute) else [])
+            early = find_facts(node, used=True) if calls else Facts()
+            return Definition("assignment", names, _code(node), facts, early)
     stored = {
         one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
     }
@@ -173,7 +174,7 @@ def _unpacked(target: ast.expr) -> Iterator[ast.expr]:
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
     defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default]
-    early = find_facts(*node.decorator_list, *defaults, used=True)
+    early = find_facts(*node.decorator_list, *defaults, used=True, called=node.decorator_list)
     return Definition("function", (node.name,), _code(node), find_facts(node), early)
 
 
@@ -187,7 +188,7 @@ def _class(node: ast.ClassDef) -> Definition:
         (node.name,),
         _code(*heads, *body, name=node.name),
         find_facts(*heads, *body),
-        find_facts(*heads, *body, used=True),
+        find_facts(*heads, *body, used=True, called=node.decorator_list),
         base_names,
         tuple(_function(item) for item in methods),
         frozenset(name for item in node.body for name in _made(item)),

@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FINDS_BY_NAME = frozenset(
     {"__import__", "import_module", "runpy", "pkgutil", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
@@ -50,17 +54,20 @@ class Facts:
     unknowable: frozenset[str] = frozenset()
 
 
-def find_facts(*nodes: ast.AST, used: bool = False) -> Facts:
+def find_facts(*nodes: ast.AST, used: bool = False, called: Iterable[ast.AST] = ()) -> Facts:
     """Return what nodes mention.
 
     Args:
         nodes: Code.
         used: Whether every method that is called here is taken to change what it is called on.
+        called: Those of the nodes that are called though that is not written there: decorators.
     """
     collector = _Collector(used=used)
     for top in nodes:
         for node in ast.walk(top):
             collector.visit(node)
+    for one in called:
+        collector.changed(one)
     return collector.facts()
 
 
@@ -78,6 +85,10 @@ class _Collector:
         found["unknowable"] |= found["names"] & UNKNOWABLE
         return Facts(**found)
 
+    def changed(self, node: ast.AST) -> None:
+        """Take in that what a node is got from is changed."""
+        self._found["changes"].update(_base(node))
+
     def visit(self, node: ast.AST) -> None:
         """Take in one node, without what is below it."""
         self._found["names"].update(_identifiers(node))
@@ -87,9 +98,9 @@ class _Collector:
             self._found["bound_globally"].update(node.names)
             self._found["changes"].update(node.names)
         elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            self._found["changes"].update(_base(node.value))
+            self.changed(node.value)
         elif isinstance(node, ast.AugAssign):
-            self._found["changes"].update(_base(node.target))
+            self.changed(node.target)
         elif isinstance(node, ast.Call):
             self._call(node)
 
@@ -112,7 +123,7 @@ class _Collector:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         called = node.func.id if isinstance(node.func, ast.Name) else called
         if isinstance(node.func, ast.Attribute) and (self._used or called in CHANGING):
-            self._found["changes"].update(_base(node.func.value))
+            self.changed(node.func.value)
         if called in BY_NAME:
             self._asked(node, 1 if called == "getattr" else 0)
         if called in {"setattr", "delattr"} and node.args:

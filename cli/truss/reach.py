@@ -34,7 +34,7 @@ class Reach:
         via: The name in the model's class from which each definition is reached.
         family: The model's class and its own base classes, as (path, name): taken apart into methods.
         whole: Those of the family that are also used as a whole.
-        state: Names of reached assignments.
+        state: Names of reached assignments, functions and classes: what may be changed in place.
         touching: Names of functions and classes that change what is reached.
         used: Every identifier in reached functions, and in reached classes but for the bodies of the family.
         bound_globally: Names that reached code declares `global`, by path.
@@ -153,11 +153,21 @@ class _Finder:
         touching = self.reach.touching = self._touching()
         found = False
         for path, one in self._all():
-            early = one.early
+            noted = [
+                part
+                for part in one.parts
+                if part.early.names & touching or part.early.changes & self.reach.state
+            ]
             new = one.kind != "statement" and any((path, name) not in self.reach.via for name in one.binds)
-            if new and (early.names & touching or early.changes & self.reach.state):
+            if new and noted:
                 self._reach(path, one, "load")
                 found = True
+            for method in noted if (path, one.binds[0]) in self.reach.family else ():
+                key = (path, f"{one.binds[0]}.{method.binds[0]}")
+                if method is not one and key not in self.reach.via:
+                    self._take(key, method, "load")
+                    self._push(method.facts, "load")
+                    found = True
         return found
 
     def _touching(self) -> set[str]:
@@ -167,11 +177,20 @@ class _Finder:
         while size != len(found):
             size = len(found)
             for _, one in self._all():
-                if one.kind in {"function", "class"} and not found.issuperset(one.binds):
-                    parts = [part.facts for part in one.parts]
-                    if any(facts.changes & self.reach.state or facts.names & found for facts in parts):
-                        found.update(one.binds)
+                kind = one.kind in {"function", "class", "assignment"}
+                if kind and not found.issuperset(one.binds) and self._touches(one, found):
+                    found.update(one.binds)
         return found - {name for _, name in self.reach.family}
+
+    def _touches(self, one: Definition, touching: set[str]) -> bool:
+        parts = [part.facts for part in one.parts]
+        if one.kind == "assignment":  # `register = REGISTRY.register`
+            return bool(one.facts.changes & self.reach.state)
+        if one.kind == "class" and self.reach.state.issuperset(one.binds):
+            own = {"cls", "mcs", "metacls"}
+            if any(part.changes & own for part in parts):
+                return True
+        return any(facts.changes & self.reach.state or facts.names & touching for facts in parts)
 
     def _all(self) -> Iterator[tuple[str, Definition]]:
         for entries in self._index.values():
@@ -187,7 +206,7 @@ class _Finder:
         for name in one.binds:
             self._take((path, name), one, root)
             self._todo.append((name, root))
-        if one.kind == "assignment":
+        if one.kind != "import":
             self.reach.state.update(one.binds)
         for part in one.parts:
             if part is not one:

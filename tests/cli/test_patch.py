@@ -404,6 +404,95 @@ def test_registry(edit: Edit, old: str, kind: str) -> None:
     assert edit({"packages/plugins.py": text}, PLUGINS).kind == kind
 
 
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        "from registry import REG\n@REG.register\ndef first():\n    return 1\n",
+        "from registry import REG\n@REG.on.first\ndef first():\n    return 1\n",
+        "from registry import REG\nnote = REG.register\n@note\ndef first():\n    return 1\n",
+        "from registry import REG\ndef first():\n    return 1\nFIRST = REG.register(first)\n",
+        "from registry import REG\ndef first():\n    return 1\nFIRST = REG.connect(first)\n",
+        "from registry import REG\nclass First:\n    @REG.command\n    def first(self):\n        return 1\n",
+        "from registry import Plugin\nclass First(Plugin):\n    def answer(self):\n        return 1\n",
+        "from registry import Kind\nclass First(Kind):\n    def answer(self):\n        return 1\n",
+        "from registry import Made\nclass First(Made):\n    def answer(self):\n        return 1\n",
+        "from registry import conv\n@conv.register\ndef _(x: int):\n    return 1\n",
+        "from registry import conv\n@conv.register(int)\ndef first(x):\n    return 1\n",
+    ],
+)
+def test_ways_to_register(edit: Edit, plugin: str) -> None:
+    """Whatever a decorator, a base class or a metaclass puts into what `load` uses is used by `load`."""
+    registry = textwrap.dedent("""\
+        from functools import singledispatch
+
+        class Registry:
+            def register(self, function):
+                self.items[function.__name__] = function
+                return function
+
+        class Plugin:
+            registry = {}
+            def __init_subclass__(cls):
+                Plugin.registry[cls.__name__] = cls
+
+        class Kind:
+            registry = {}
+            def __init_subclass__(cls):
+                cls.registry[cls.__name__] = cls
+
+        class Meta(type):
+            kinds = []
+            def __init__(cls, *args):
+                cls.kinds.append(cls)
+
+        class Made(metaclass=Meta):
+            pass
+
+        @singledispatch
+        def conv(x):
+            return 0
+
+        REG = Registry()
+        """)
+    model = (
+        "import plugins\nfrom registry import *\nclass Model:\n    def load(self):\n"
+        "        self.all = REG.items, Plugin.registry, Kind.registry, Made.kinds, conv(3)\n"
+    )
+    base = {**PLUGINS, "model/model.py": model, "packages/registry.py": registry}
+    apart = f"{plugin}def apart():\n    return 2\n"
+
+    patch = edit(
+        {"packages/plugins.py": apart.replace("return 1", "return 0")}, {**base, "packages/plugins.py": apart}
+    )
+    other = edit(
+        {"packages/plugins.py": apart.replace("return 2", "return 0")}, {**base, "packages/plugins.py": apart}
+    )
+
+    assert (patch.kind, other.kind) == ("load", "swap")
+
+
+def test_method_that_registers(edit: Edit) -> None:
+    """A method of the model is used by `load` where it puts itself into what `load` reads."""
+    text = textwrap.dedent("""\
+        ROUTES = Routes()
+
+        class Model:
+            def load(self):
+                self.routes = dict(ROUTES)
+
+            @ROUTES.add
+            def answer(self):
+                return 1
+
+            def predict(self, inputs):
+                return 2
+        """)
+    base = {"config.yaml": "model_name: falcon\n", "model/model.py": text}
+
+    for old, kind in (("return 1", "load"), ("return 2", "swap")):
+        assert edit({"model/model.py": text.replace(old, "return 0")}, base).kind == kind
+
+
 def test_registry_that_stays_is_not_filled_twice(edit: Edit) -> None:
     """A registry that `load` reads stays, so a module that fills it in a statement is not executed twice."""
     text = str(PLUGINS["packages/plugins.py"]) + "\nregister('b')(Third)\n"
