@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from truss.effects import Scope
 from truss.facts import Facts, find_facts
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Definition:
         methods: Of a class.
         makes: Names that the body of a class binds to what is made anew with the class.
         harmless: Of a statement: it only imports, and binds constants.
+        effect: The line in which it does what should not be done twice, or 0.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Definition:
     methods: tuple[Definition, ...] = ()
     makes: frozenset[str] = frozenset()
     harmless: bool = False
+    effect: int = 0
 
     @property
     def whole_code(self) -> str:
@@ -99,7 +102,9 @@ def read_source(source: bytes) -> Source:
         one.module.partition(".")[0] in {"importlib", "pkgutil", "runpy"} for one in imports
     )
     body = [node for node in _without_docstring(tree.body) if not _never_runs(node)]
-    return Source(tuple(one for node in body for one in _definitions(node)), imports, by_name)
+    scope = Scope.of(tree)
+    found = (replace(one, effect=scope.effect(node)) for node in body for one in _definitions(node))
+    return Source(tuple(found), imports, by_name)
 
 
 def _imports(node: ast.AST) -> Iterator[Import]:
@@ -157,9 +162,9 @@ def _statement(node: ast.stmt) -> Definition:
     }
     inner = {one.name for one in ast.walk(node) if isinstance(one, (*Function, ast.ClassDef))}
     brought = {(one.asname or one.name) for one in ast.walk(node) if isinstance(one, ast.alias)}
-    facts = find_facts(node)
+    facts, early = find_facts(node), find_facts(node, used=True)
     binds = tuple(sorted(stored | inner | brought))
-    return Definition("statement", binds, _code(node), facts, facts, harmless=_is_harmless(node))
+    return Definition("statement", binds, _code(node), facts, early, harmless=_is_harmless(node))
 
 
 def _unpacked(target: ast.expr) -> Iterator[ast.expr]:

@@ -146,15 +146,17 @@ def _cannot_run_again(side: _Side, path: str) -> CodeChange | None:
             reason = f"`load` uses `{held[0]}`, which `{one.binds[0]}` makes anew in its body"
             return CodeChange(reason, path, "load")
     for one in side.statements(path):
-        if one.facts.changes & side.reach.state or one.facts.names & side.reach.touching:
-            names = sorted(one.facts.changes & side.reach.state) or sorted(
-                one.facts.names & side.reach.touching
-            )
+        changes = (one.early.changes | one.early.sets) & side.reach.state
+        names = sorted(changes) or sorted(one.facts.names & side.reach.touching)
+        if names:
             reason = f"{path} changes `{names[0]}` when it is imported, which `load` uses"
             return CodeChange(reason, path, "load")
         if not one.harmless and reached & set(one.binds):
             name = min(reached & set(one.binds))
             return CodeChange(f"`load` uses `{name}`, which {path} binds in a block", path, "load")
+    for one in side.definitions(path):
+        if one.effect and not all(_stays(side.reach, (path, name), one) for name in one.binds or ("",)):
+            return CodeChange(f"line {one.effect} of {path} does what a swap would do twice", path)
     return None
 
 

@@ -627,6 +627,56 @@ def test_cached_method(edit: Edit) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("shapes.square = cut", "load"),
+        ("torch.count = getattr(torch, 'count', 0) + 1", "load"),
+        ("torch.count += 1", "load"),
+        ("del torch.count", "load"),
+        ("torch.TABLE['a'] = cut", "load"),
+        ("LOGGER = logging.getLogger('a')\nLOGGER.addHandler(logging.StreamHandler())", "load"),
+        ("atexit.register(cut)", "load"),
+        ("@atexit.register\ndef bye():\n    pass", "load"),
+        ("AutoConfig.register('a', Answer)", "load"),
+        ("warm(None)", "load"),
+        ("[torch.register(one) for one in ()]", "load"),
+        ("if True:\n    torch.register(1)", "load"),
+        ("from prometheus_client import Counter\nANSWERS = Counter('a', 'A')", "load"),
+        ("import prometheus_client as p\nANSWERS = p.Gauge('a', 'A')", "load"),
+        ("from prometheus_client import Summary as S\nclass Metrics:\n    took = S('a', 'A')", "load"),
+        ("from collections import Counter\nANSWERS = Counter('a')", "swap"),
+        ("LOGGER = logging.getLogger('a')\nLOGGER.setLevel(10)", "swap"),
+        ("torch.backends.cudnn.benchmark = True", "swap"),
+        ("os.environ['A'] = '1'", "swap"),
+        ("torch.set_num_threads(4)", "swap"),
+        ("print(torch.version())", "swap"),
+        ("EXTRA = {}\nEXTRA.update(a=1)\nEXTRA['b'] = cut\nfor c in 'ab':\n    EXTRA[c] = cut(c)", "swap"),
+        ("with open('a') as file:\n    EXTRA = file.read()", "swap"),
+        ("def later():\n    torch.register(1)", "swap"),
+    ],
+)
+def test_effect_of_an_import(edit: Edit, line: str, kind: str) -> None:
+    """What a module does to others when it is imported is not done twice in one process."""
+    text = MODEL.replace("TEMPERATURE = 0.5\n", f"TEMPERATURE = 0.5\n{line}\n")
+
+    patch = edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text})
+
+    assert patch.kind == kind
+    assert (kind == "swap") or re.search(r"line (19|2\d) of model/model.py|changes `warm`", patch.reasons[0])
+
+
+def test_effect_of_another_module(edit: Edit) -> None:
+    """A module that is not executed again does nothing twice; a metric that `load` uses stays."""
+    base = {**BASE, "packages/helper.py": f"{HELPER}\nre.compile('x')\n"}
+    text = MODEL.replace("MAX_TOKENS = 20", "from prometheus_client import Gauge\nMAX_TOKENS = Gauge()")
+
+    assert edit({"model/model.py": MODEL.replace("0.5", "0.6")}, base).kind == "swap"
+    assert (
+        edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text}).kind == "swap"
+    )
+
+
 GLOBAL: dict[str, str | bytes] = {
     "config.yaml": "model_name: falcon\n",
     "model/model.py": textwrap.dedent("""\
