@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from truss.facts import FINDS_BY_NAME
 from truss.reach import find_reach
 
 if TYPE_CHECKING:
@@ -72,6 +73,17 @@ class _Side:
         """Return what a file does, other than to define and to import, when it is imported."""
         return [one for one in self.definitions(path) if one.kind == "statement"]
 
+    def unknowable(self) -> str:
+        """Return why nobody can tell what a swap would affect: what `load()` uses, or what finds code by name."""
+        if self.reach.unknowable:
+            return f"nobody can tell what `load` uses: {self.reach.unknowable}"
+        for path in sorted(self.used):
+            for one in self.definitions(path):
+                ways = frozenset().union(*(part.facts.unknowable for part in one.parts)) & FINDS_BY_NAME
+                if ways:
+                    return f"{path} uses `{min(ways)}`, which finds code by names that are not written there"
+        return ""
+
     def definitions(self, path: str) -> tuple[Definition, ...]:
         """Return what a file says."""
         return self.modules.sources[path].definitions if path in self.modules.sources else ()
@@ -93,9 +105,9 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
     for path in used:
         if path in old.opaque | new.opaque:
             return CodeChange(f"{path} could not be read", path)
-    unknowable = before.reach.unknowable or after.reach.unknowable
+    unknowable = before.unknowable() or after.unknowable()
     if unknowable:
-        return CodeChange(f"nobody can tell what `load` uses: {unknowable}", used[0])
+        return CodeChange(unknowable, used[0])
     for path in used:
         change = _affects_load(before, after, path)
         if change is not None:

@@ -557,12 +557,35 @@ def test_dynamic_module_of_another_name(edit: Edit) -> None:
     assert edit({"model/model.py": text.replace("0.5", "0.6")}, base).kind == "load"
 
 
-def test_dynamic_code_in_predict(edit: Edit) -> None:
-    """What `predict` does dynamically is its own business; it is executed again with whatever changes."""
-    text = MODEL.replace("return Answer(", "return __import__('helper') and Answer(")
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("__import__('helper')", "load"),
+        ("importlib.import_module('helper')", "load"),
+        ("pickle.loads(inputs)", "load"),
+        ("torch.load(inputs)", "load"),
+        ("importlib.resources.files('helper')", "swap"),
+        ("getattr(self, inputs)()", "swap"),
+        ("vars(inputs)", "swap"),
+        ("torch.load(inputs, weights_only=True)", "swap"),
+    ],
+)
+@pytest.mark.parametrize("path", ["model/model.py", "packages/helper.py"])
+def test_dynamic_code_in_predict(edit: Edit, path: str, line: str, kind: str) -> None:
+    """Code that finds modules or classes by name might find those of another version, wherever it is."""
+    text = str(BASE[path]) + f"\ndef apart(self, inputs):\n    {line}\n"
+
+    patch = edit({"model/shapes.py": "def square():\n    return 1\n"}, {**BASE, path: text})
+
+    assert patch.kind == kind
+    assert (kind == "swap") or patch.reasons[0].startswith(f"{path} uses ")
+
+
+def test_module_that_may_import_any(edit: Edit) -> None:
+    """A module that imports `importlib` is executed again with whatever changes."""
+    text = MODEL.replace("import torch\n", "import importlib\nimport torch\n")
     base = {**BASE, "model/model.py": text, "packages/unused.py": "x = 1\n"}
 
-    assert edit({"model/model.py": text.replace("0.5", "0.7")}, base).kind == "swap"
     assert "model/model.py" in edit({"packages/unused.py": "x = 2\n"}, base).modules
 
 
