@@ -159,9 +159,10 @@ class Control:
             if how == "load":
                 await self._supervisor.load(version, beside=wish.get("strategy") != "replace")
         except FailedError as exc:
-            self._versions.discard(version.root)
+            await asyncio.to_thread(self._versions.discard, version.root)
             return self._failed(str(exc), exc.trace, began)
-        self._versions.keep(version.root, version.python, oldest=self._supervisor.oldest)
+        oldest = self._supervisor.oldest
+        await asyncio.to_thread(self._versions.keep, version.root, version.python, oldest)
         seconds = round(time.monotonic() - began, 4)
         self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
         answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}

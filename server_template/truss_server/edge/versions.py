@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from truss_server.protocol import CONTROL_PYTHON, MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 VERSIONS, CURRENT = "versions", "current"
 
@@ -123,8 +123,8 @@ class Versions:
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 of each file of the newest version, by path; the manifest is none of them."""
-        found = {path.relative_to(self._root).as_posix(): path for path in _files(self._root)}
-        return {name: self._digest(path) for name, path in sorted(found.items()) if name != MANIFEST}
+        found = [f"{folder}{name}" for folder, names in _folders(self._root) for name in names]
+        return {name: self._digest(self._root / name) for name in sorted(found) if name != MANIFEST}
 
     def _digest(self, path: Path) -> str:
         stat = path.stat()
@@ -138,15 +138,20 @@ class Versions:
         return self._digests[key]
 
     def _link_rest(self, place: Path, without: set[str]) -> None:
-        for path in _files(self._root):
-            name = path.relative_to(self._root)
-            if name.as_posix() in without:
-                continue
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place / name)
-            except OSError:  # another file system, or one that has no links
-                shutil.copy2(path, place / name)
+        """Have a new version hold the files of the newest one, but for some; there may be very many."""
+        for folder, names in _folders(self._root):
+            kept = [name for name in names if f"{folder}{name}" not in without]
+            if kept:
+                (place / folder).mkdir(parents=True, exist_ok=True)
+            for name in kept:
+                _link(f"{self._root}/{folder}{name}", f"{place}/{folder}{name}")
+
+
+def _link(old: str, new: str) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # another file system, or one that has no links
+        shutil.copy2(old, new)
 
 
 def _checked(name: str) -> PurePosixPath:
@@ -171,11 +176,12 @@ def _extract(edit: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> Non
         place.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
-def _files(root: Path) -> list[Path]:
-    """Return the files of a version; what Python and a running model left beside them are not of it."""
-    return [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        if not folder.endswith("__pycache__")
-        for name in names
-    ]
+def _folders(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders of a version, each with a `/` at its end, with the names of the files in them.
+
+    What Python and a running model left beside them is not of it.
+    """
+    for folder, _, names in os.walk(root):
+        if not folder.endswith("__pycache__"):
+            inside = folder[len(str(root)) + 1 :]
+            yield f"{inside}/" if inside else "", names
