@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
-    later = frozenset({"build_commands", "docker_server", "external_data", "external_package_dirs"})
+    later = frozenset({"docker_server", "external_data", "external_package_dirs"})
 
     model_name: ModelName | None = Field(
         default=None,
@@ -75,6 +75,12 @@ class TrussConfig(Section):
         default=(),
         description="Debian packages of the image; `local` cannot install them.",
         examples=[["ffmpeg", "libsndfile1"]],
+    )
+    build_commands: Lines = Field(
+        default=(),
+        description="Shell commands that an image runs as root after the requirements are installed, with the model's "
+        "environment first on PATH; they see nothing of the package, and `local` does not run them.",
+        examples=[["python -m nltk.downloader punkt"]],
     )
     environment_variables: dict[VariableName, VariableValue] = Field(
         default={}, description="Of the model's process.", examples=[{"HF_HUB_OFFLINE": "1"}]

@@ -1,4 +1,6 @@
-"""The images a release is made of, each upon the one before: base, system packages, server, environment, data, code.
+"""The images a release is made of, each upon the one before.
+
+They are: base, system packages, server, environment, build commands, data, code.
 
 One Dockerfile could do it all, and Docker's cache would find the layers that are still good. Images of
 their own are found by what they are made of instead, so that
@@ -9,6 +11,7 @@ their own are found by what they are made of instead, so that
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 from importlib.resources import files
@@ -103,6 +106,13 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
             _text("requirements.txt", lines),
             installs=True,
         )
+    if plan.config.build_commands:
+        add(
+            "commands",
+            "run the build commands",
+            commands=[_shell(command) for command in plan.config.build_commands],
+            uid=UID,
+        )
     data = [file for file in plan.files if _is_data(plan, file)]
     if data:
         add("data", "add the data", *map(_release_file, data))
@@ -147,6 +157,11 @@ def _shell_words(lines: tuple[str, ...]) -> str:
     return shlex.join(word for line in lines for word in line.split())
 
 
+def _shell(command: str) -> str:
+    """Return a command as what RUN takes whatever is in it, with the model's environment in front."""
+    return json.dumps(["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH; {command}"])
+
+
 def _server_files() -> tuple[Member, ...]:
     """Return the installed server's sources, byte for byte."""
     sources = _walk(files("truss_server"), PurePosixPath("server/truss_server"))
@@ -171,5 +186,7 @@ def _render(kind: str, **values: object) -> str:
     """Return a rendered Dockerfile."""
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701 no HTML
+    environment = jinja2.Environment(  # noqa: S701 no HTML
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
     return environment.from_string(_template(f"{kind}.Dockerfile.jinja")).render(values)

@@ -75,6 +75,7 @@ def test_defaults() -> None:
         "requirements": [],
         "requirements_file": None,
         "system_packages": [],
+        "build_commands": [],
         "environment_variables": {},
         "secrets": {},
         "data_dir": "data",
@@ -187,7 +188,7 @@ def test_runtime() -> None:
 def test_all_problems_at_once() -> None:
     """Every problem is listed in the order of the file: its place, its line, and what to do."""
     error = refused(
-        "requiremnts:\n  - torch\nruntime:\n  predict_concurrency: 0\nmodel_name: 7\nbuild_commands: [make]\n"
+        "requiremnts:\n  - torch\nruntime:\n  predict_concurrency: 0\nmodel_name: 7\nexternal_data: [a]\n"
     )
 
     assert error.exit_code == 3
@@ -207,8 +208,8 @@ def test_all_problems_at_once() -> None:
         "    |             ^\n"
         '  Put it in quotes: "7".\n'
         "\n"
-        "config.yaml:6:1: build_commands: known to Truss, but not supported by this version\n"
-        "  6 | build_commands: [make]\n"
+        "config.yaml:6:1: external_data: known to Truss, but not supported by this version\n"
+        "  6 | external_data: [a]\n"
         "    | ^\n"
         "  Remove it."
     )

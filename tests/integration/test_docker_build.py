@@ -237,6 +237,31 @@ def test_a_base_image_that_is_nowhere(target: DockerTarget, docker_model: str, t
     assert caught.value.hint
 
 
+def test_build_commands_run_once_and_before_the_code(
+    target: DockerTarget, docker_model: str, tmp_path: Path
+) -> None:
+    """They run in the model's environment, as root; an edit of the code does not run them again."""
+    source = "class Model:\n    def predict(self, request):\n        return open('/opt/made').read()\n"
+    commands = ["""python -c 'print("it\\x27s made")' > /opt/made""", "test ! -e /app/model"]
+    first = build(target, tmp_path / "first", docker_model, source, build_commands=commands)
+
+    assert predict(start(target, first), {}) == '"it\'s made\\n"'
+
+    progress = RecordedProgress()
+    package = build_tree(tmp_path / "second" / "package", {"config.yaml": "", "model/model.py": COUNT})
+    target.build(make_plan(package, docker_model, build_commands=commands), progress)
+    assert not any("run the build commands" in line or "/opt/made" in line for line in progress.details)
+
+
+def test_a_build_command_that_fails(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
+    """What it said is the error."""
+    with pytest.raises(BuildError) as caught:
+        build(target, tmp_path, docker_model, COUNT, build_commands=["echo no weights here; exit 3"])
+
+    assert caught.value.message == "Docker could not run the build commands."
+    assert "no weights here" in caught.value.details
+
+
 @pytest.mark.e2e
 def test_system_packages_are_in_the_image(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path

@@ -1,5 +1,18 @@
 """A model that answers all five endpoints in the shapes of their APIs; what it is told to do is in the last message."""
 
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from tests.helpers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.server.harness import Edge
+
 SDK_MODEL = """
 import time
 
@@ -19,6 +32,7 @@ def words(text):
         if word == "BOOM":
             raise ValueError("no more words")
         if word == "WAIT":
+            gates.mark("waiting")
             gates.wait("go-on")
         if word == "FOREVER":
             try:
@@ -26,7 +40,7 @@ def words(text):
                     time.sleep(0.01)
                     yield "on "
             finally:
-                gates.mark("stopped")
+                gates.mark(f"stopped {text}")
         yield word + " "
 
 
@@ -105,3 +119,24 @@ class Model:
         done = self.response(inputs, text, "completed")
         yield {"type": "response.completed", "sequence_number": 99, "response": done}
 """
+
+
+@contextlib.contextmanager
+def occupied(edge: Edge) -> Iterator[None]:
+    """Have a model that serves one be busy until it has refused somebody."""
+    stream = {"model": "m", "messages": [{"role": "user", "content": "WAIT"}], "stream": True}
+
+    def free() -> None:
+        wait_until(lambda: retries(edge), 20, what="a refusal")
+        edge.gates.open("go-on")
+
+    with edge.asking(stream, "/v1/chat/completions"), ThreadPoolExecutor(1) as pool:
+        edge.gates.wait("waiting")
+        freed = pool.submit(free)
+        yield
+        freed.result()
+
+
+def retries(edge: Edge) -> int:
+    """Return how often the server has refused a call because it was busy."""
+    return sum(r["status"] == 429 for r in list(edge.records) if "status" in r)

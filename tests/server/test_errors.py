@@ -175,8 +175,8 @@ def test_whatever_is_raised_is_an_answer(edges: dict[str, Edge], name: str, do: 
 
     assert response.status_code == 500
     record = edge.wait_log(logged, request_id=response.headers["x-request-id"])
-    assert len(record["exc_info"]) < 40_000
-    assert 'File "model/model.py"' in record["exc_info"] or do.startswith(("unserial", "deep", "itself"))
+    assert len(record.get("exc_info", "")) < 40_000
+    assert 'File "model/model.py"' in record.get("exc_info", "") or do.startswith(("unserial", "deep", "its"))
     assert edge.call({"do": "fine"}) == "fine"
     assert edge.workers() == workers
 

@@ -65,7 +65,7 @@ def start(loop: asyncio.AbstractEventLoop, sock: socket.socket, model: Model) ->
     call.body = Body(lambda _: None, watched=True)
     call.whole_body, call.inputs = b"", None
     threads = Threads(channel, lambda _: None, lambda: None)
-    Executor(loop, [Path.cwd()], threads).submit(call, find_methods(model)["predict"])
+    Executor(loop, [Path.cwd()], threads).submit(call, find_methods(model)[0]["predict"])
     assert model.started.wait(10)
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,29 @@ def test_a_stuck_event_loop(servers: Servers) -> None:
 
     assert live == {200}
     assert answer == "stick"
+
+
+def test_is_healthy_that_hangs(servers: Servers) -> None:
+    """A model that does not answer is asked once, however often one probes, and again when it has answered."""
+    edge = servers.start(
+        "import os, gates\nclass Model:\n    asked = 0\n"
+        "    def load(self):\n        os.mkfifo(gates.FOLDER / 'pipe')\n"
+        "    def is_healthy(self):\n        self.asked += 1\n        gates.mark('asked', self.asked)\n"
+        "        if not gates.is_open('answer'):\n            open(gates.FOLDER / 'pipe').close()  # in C\n"
+        "        return True\n"
+        "    def predict(self, x):\n        return x\n",
+        ready=False,
+    )
+    wait_until(lambda: edge.readiness() == 503 and edge.gates.has("asked"), 20, what="a question in vain")
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        assert edge.readiness() == 503
+    asked = edge.gates.read("asked")
+    edge.gates.open("answer")
+    (edge.root / "gates" / "pipe").open("w").close()
+    edge.wait_ready()
+
+    assert asked == "1"
 
 
 def test_is_healthy_with_arguments_is_refused(servers: Servers) -> None:

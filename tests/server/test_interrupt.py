@@ -52,6 +52,8 @@ class Model:
                 end = time.monotonic() + inputs["seconds"]
                 while time.monotonic() < end:
                     pass
+            elif kind == "lazy":
+                return {"items": map(work, [inputs["name"]])}
             elif kind == "thread":
                 return threading.get_ident()
             return kind
@@ -109,6 +111,15 @@ def test_a_busy_call_ends_when_its_client_leaves(edge: Edge) -> None:
 
     assert edge.gates.wait("raised-busy") == "ClientLeftError"
     assert float(edge.gates.read("out-busy")) < 5
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="a free slot")
+
+
+def test_an_iterator_in_an_answer_ends_when_its_client_leaves(edge: Edge) -> None:
+    """Work that an answer only promises is interrupted as any other."""
+    with edge.asking({"kind": "lazy", "name": "lazy"}):
+        edge.gates.wait("in-lazy")
+
+    assert float(edge.gates.wait("out-lazy")) < 5
     wait_until(lambda: metric(edge, "truss_running") == 0, what="a free slot")
 
 

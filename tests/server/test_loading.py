@@ -124,6 +124,14 @@ def test_every_wrong_signature_is_named(tmp_path: Path) -> None:
 
             def responses(self, inputs, request: fastapi.Request, /):
                 return 1
+
+            async def websocket(self):
+                pass
+
+            def is_healthy(self, how):
+                return True
+
+            embeddings = 5
         """,
     )
 
@@ -135,8 +143,11 @@ def test_every_wrong_signature_is_named(tmp_path: Path) -> None:
     assert [line.split(": ")[0] for line in text.splitlines()[1:]] == [
         "  model/model.py:5",
         "  model/model.py:14",
+        "  model/model.py:4",
         "  model/model.py:17",
         "  model/model.py:20",
+        "  model/model.py:23",
+        "  model/model.py:26",
         "  model/model.py:11",
     ]
     for part in (
@@ -144,6 +155,9 @@ def test_every_wrong_signature_is_named(tmp_path: Path) -> None:
         "the request first; the request must be the second argument",
         "takes its inputs by keyword only",
         "takes the request by position only; drop the `/`",
+        "`websocket()` must take one argument besides `self`, the websocket",
+        "`is_healthy` takes no argument but `self`",
+        "`embeddings` is of type int and no method",
         "`postprocess` takes only the request, so the result of `predict` would be lost",
     ):
         assert part in text
@@ -168,11 +182,26 @@ def test_every_wrong_signature_is_named(tmp_path: Path) -> None:
             """,
             "model/model.py:3: `postprocess` without `predict` is never called",
         ),
+        (
+            """
+            async def websocket(self, socket, more):
+                return 1
+            """,
+            "model/model.py:3: `websocket(socket, more)` must take one argument besides `self`, the websocket",
+        ),
+        (
+            """
+            load = "weights.bin"
+            def predict(self, x):
+                return x
+            """,
+            "model/model.py:2: `load` is of type str and no method",
+        ),
     ],
-    ids=["preprocess", "postprocess"],
+    ids=["preprocess", "postprocess", "websocket", "hook"],
 )
-def test_stages_that_do_not_fit_together(tmp_path: Path, methods: str, message: str) -> None:
-    """A stage whose result nobody takes, or that is never called, is refused."""
+def test_methods_that_do_not_fit(tmp_path: Path, methods: str, message: str) -> None:
+    """A stage whose result nobody takes or that is never called, and what cannot be called, is refused."""
     model = "import fastapi\nclass Model:" + indent(dedent(methods), "    ")
 
     code, records = supervise(write_release(tmp_path / "release", model))

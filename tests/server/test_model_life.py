@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -231,3 +233,14 @@ def test_imports(servers: Servers) -> None:
     )
 
     assert edge.call(0) == [True, "model.other", "text", "model.other", False]
+
+
+def test_the_path_is_the_authors(servers: Servers) -> None:
+    """The author's `PATH` counts, after the folder of the model's interpreter."""
+    edge = servers.start(
+        "import os\nclass Model:\n    def predict(self, x):\n        return os.environ[x]\n",
+        config={"environment_variables": {"PATH": "/their/own:/usr/bin", "OTHER": "x"}},
+    )
+
+    assert edge.call("PATH") == f"{Path(sys.executable).parent}:/their/own:/usr/bin"
+    assert edge.call("OTHER") == "x"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.server.sdk_model import SDK_MODEL
+from tests.server.sdk_model import SDK_MODEL, occupied, retries
 
 if TYPE_CHECKING:
-    from tests.server.harness import Servers
+    from tests.server.harness import Edge, Servers
 
 SOURCES = Path(__file__).resolve().parent / "node"
 INSTALL_SECONDS = 100
@@ -32,11 +32,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_node_sdks(project: Path, module_servers: Servers) -> None:
-    """Plain, streamed, failing and abandoned calls give what the SDKs promise."""
-    edge = module_servers.start(SDK_MODEL)
+def run(project: Path, script: str, edge: Edge, *args: str) -> Any:
+    """Run a script against a server and return what it printed."""
     done = subprocess.run(
-        ["node", "sdk.mjs", f"http://127.0.0.1:{edge.port}"],
+        ["node", script, f"http://127.0.0.1:{edge.port}", *args],
         cwd=project,
         capture_output=True,
         text=True,
@@ -44,7 +43,13 @@ def test_node_sdks(project: Path, module_servers: Servers) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_node_sdks(project: Path, module_servers: Servers) -> None:
+    """Plain, streamed, failing and abandoned calls give what the SDKs promise."""
+    edge = module_servers.start(SDK_MODEL)
+    result: dict[str, Any] = run(project, "sdk.mjs", edge)
 
     assert "FAST BIRD" == result["plain"] == result["response"] == result["claude"]
     assert result["chunks"] == ["a ", "b ", None]
@@ -54,5 +59,18 @@ def test_node_sdks(project: Path, module_servers: Servers) -> None:
     assert result["claudeTexts"] == ["a ", "b "]
     assert result["claudeStop"] == "end_turn"
     assert "ValueError" in result["claudeError"]
-    assert result["endless"] == "on "
-    edge.gates.wait("stopped")
+    assert result["endless"] == "openai "
+    edge.gates.wait("stopped openai FOREVER")
+    assert result["aborted"].startswith("APIUserAbortError")
+    edge.gates.wait("stopped claude FOREVER")
+
+
+@pytest.mark.parametrize("which", ["openai", "claude"])
+def test_node_sdks_retry_when_busy(project: Path, servers: Servers, which: str) -> None:
+    """The SDK's own retry, by the Retry-After it is given, succeeds once the model is free."""
+    edge = servers.start(SDK_MODEL, runtime={"predict_concurrency": 1, "max_queue": 0})
+    with occupied(edge):
+        answer = run(project, "busy.mjs", edge, which)
+
+    assert answer == "FAST"
+    assert retries(edge) > 0

@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.server.sdk_model import SDK_MODEL
+from tests.server.sdk_model import SDK_MODEL, occupied, retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +33,24 @@ def client(edge: Edge) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def claude(edge: Edge) -> Iterator[anthropic.Anthropic]:
     """Give Anthropic's client, without retries."""
-    with anthropic.Anthropic(
+    with open_anthropic(edge) as one:
+        yield one
+
+
+@pytest.fixture
+def busy(servers: Servers) -> Edge:
+    """Serve the model to one caller at a time, none of whom may wait."""
+    return servers.start(SDK_MODEL, runtime={"predict_concurrency": 1, "max_queue": 0})
+
+
+def open_anthropic(edge: Edge, max_retries: int = 0) -> anthropic.Anthropic:
+    """Return Anthropic's client for a server."""
+    return anthropic.Anthropic(
         base_url=f"http://127.0.0.1:{edge.port}",
         api_key="none",
-        max_retries=0,
+        max_retries=max_retries,
         http_client=httpx2.Client(trust_env=False),
-    ) as one:
-        yield one
+    )
 
 
 def open_openai(edge: Edge, max_retries: int = 0) -> openai.OpenAI:
@@ -123,32 +134,29 @@ def test_openai_responses_errors(client: openai.OpenAI) -> None:
 
 def test_openai_cancels(edge: Edge, client: openai.OpenAI) -> None:
     """Closing the stream closes the model's generator."""
-    stream = client.chat.completions.create(model="m", messages=chat("FOREVER"), stream=True)
+    stream = client.chat.completions.create(model="m", messages=chat("openai FOREVER"), stream=True)
     next(iter(stream))
     stream.close()
 
-    edge.gates.wait("stopped")
+    edge.gates.wait("stopped openai FOREVER")
 
 
-def test_openai_retries_when_busy(servers: Servers) -> None:
+def test_openai_retries_when_busy(busy: Edge) -> None:
     """The SDK's own retry, by the Retry-After it is given, succeeds once the model is free."""
-    edge = servers.start(
-        """
-        import time
-        class Model:
-            def chat_completions(self, inputs):
-                time.sleep(0.3)
-                message = {"role": "assistant", "content": "done"}
-                choice = {"index": 0, "message": message, "finish_reason": "stop"}
-                return {"id": "1", "created": 1, "model": "m", "object": "chat.completion", "choices": [choice]}
-        """,
-        runtime={"predict_concurrency": 1, "max_queue": 0},
-    )
-    body = {"model": "m", "messages": chat("x")}
-    with edge.asking(body, "/v1/chat/completions"), open_openai(edge, max_retries=5) as client:
-        completion = client.chat.completions.create(model="m", messages=chat("x"))
+    with occupied(busy), open_openai(busy, max_retries=9) as client:
+        completion = client.chat.completions.create(model="m", messages=chat("fast"))
 
-    assert completion.choices[0].message.content == "done"
+    assert completion.choices[0].message.content == "FAST"
+    assert retries(busy) > 0
+
+
+def test_anthropic_retries_when_busy(busy: Edge) -> None:
+    """So does Anthropic's."""
+    with occupied(busy), open_anthropic(busy, max_retries=9) as client:
+        message = client.messages.create(model="m", max_tokens=9, messages=chat("fast"))
+
+    assert message.content[0].text == "FAST"  # type: ignore[union-attr]
+    assert retries(busy) > 0
 
 
 def test_anthropic_plain_and_streamed(claude: anthropic.Anthropic) -> None:
@@ -161,6 +169,14 @@ def test_anthropic_plain_and_streamed(claude: anthropic.Anthropic) -> None:
     assert whole.content[0].text == "FAST BIRD"  # type: ignore[union-attr]
     assert texts == ["a ", "b ", "c "]
     assert final.stop_reason == "end_turn"
+
+
+def test_anthropic_cancels(edge: Edge, claude: anthropic.Anthropic) -> None:
+    """Leaving the stream closes the model's generator."""
+    with claude.messages.stream(model="m", max_tokens=9, messages=chat("claude FOREVER")) as stream:
+        assert next(iter(stream.text_stream)) == "claude "
+
+    edge.gates.wait("stopped claude FOREVER")
 
 
 def test_anthropic_errors(claude: anthropic.Anthropic) -> None:

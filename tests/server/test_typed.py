@@ -60,6 +60,12 @@ def test_a_valid_input_is_an_instance(edge: Edge) -> None:
     assert edge.call({"points": [{"x": 1}, {"x": 2, "label": "b"}]}) == {"value": 3.0}
 
 
+@pytest.fixture(scope="module")
+def wrapped(module_servers: Servers) -> Edge:
+    """Serve WRAPPED once for all tests."""
+    return module_servers.start(WRAPPED)
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -128,6 +134,87 @@ def test_openapi(edge: Edge) -> None:
     assert predict["responses"]["200"]["content"]["application/json"]["schema"]["title"] == "Length"
     assert list(stream["responses"]["200"]["content"]) == ["text/plain"]
     assert sorted(either) == ["application/json", "text/plain"]
+
+
+WRAPPED = """
+from __future__ import annotations
+
+from typing import Annotated, Optional, Union
+
+import numpy as np
+import pydantic
+from fastapi import Body
+
+
+class In(pydantic.BaseModel):
+    a: int
+
+
+def shown(x):
+    return [type(x).__name__, *map(shown, x)] if isinstance(x, list) else type(x).__name__
+
+
+class Model:
+    def predict(self, x: Optional[In] = None):
+        return shown(x)
+
+    def completions(self, x: Annotated[In, Body(description="what to do")]):
+        return shown(x)
+
+    def embeddings(self, x: list[In]):
+        return shown(x)
+
+    def messages(self, x: In | np.ndarray):
+        return shown(x)
+
+    def responses(self, x: Optional["In"]):
+        return shown(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/predict", '{"a": 1}', "In"),
+        ("/predict", "null", "NoneType"),
+        ("/v1/completions", '{"a": 1}', "In"),
+        ("/v1/embeddings", '[{"a": 1}]', ["list", "In"]),
+        ("/v1/messages", '{"a": 1}', "In"),
+        ("/v1/responses", '{"a": 1}', "In"),
+    ],
+)
+def test_types_with_a_model_in_them(wrapped: Edge, path: str, body: str, expected: object) -> None:
+    """`Optional`, `Annotated`, unions and lists of pydantic models hold instances."""
+    assert wrapped.http.post(path, content=body).json() == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("/predict", '{"a": "x"}', "`a`: Input should be a valid integer"),
+        ("/v1/completions", "{}", "`a`: Field required"),
+        ("/v1/completions", "null", "Input should be a valid dictionary"),
+        ("/v1/embeddings", "[{}]", "`[0].a`: Field required"),
+        ("/v1/messages", "5", "`In`: Input should be a valid dictionary"),
+        ("/v1/responses", "{}", "`a`: Field required"),
+    ],
+)
+def test_inputs_that_do_not_fit_a_type_with_a_model_in_it(
+    wrapped: Edge, path: str, body: str, problem: str
+) -> None:
+    """They are a 400 that names what is wrong."""
+    refused = wrapped.http.post(path, content=body)
+
+    assert refused.status_code == 400
+    assert problem in str(refused.json()["error"])
+
+
+def test_schema_of_types_with_a_model_in_them(wrapped: Edge) -> None:
+    """Such a type has a schema."""
+    schema = wrapped.http.get("/v1/models/tested/schema").json()["input_schema"]
+
+    assert schema["anyOf"] == [{"$ref": "#/$defs/In"}, {"type": "null"}]
+    assert wrapped.http.get("/openapi.json").status_code == 200
 
 
 def test_types_of_the_stages(servers: Servers) -> None:

@@ -18,7 +18,7 @@ from truss.images import plan_images
 if TYPE_CHECKING:
     from pathlib import Path
 
-SYSTEM = r"""# Image 1 of 5, where config.yaml asks for system packages: they lie on the base image.
+SYSTEM = r"""# Image 1 of 6, where config.yaml asks for system packages: they lie on the base image.
 FROM python:3.11-slim
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="python:3.11-slim" truss.base="sha256:1234"
@@ -30,7 +30,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 """
 
-SERVER = r"""# Image 2 of 5: the server, in an environment of its own, and an empty one for the model.
+SERVER = r"""# Image 2 of 6: the server, in an environment of its own, and an empty one for the model.
 # It is the same for all models with the same base, so it is built once and its layers are stored once.
 
 # The user's pip settings (an index with a password, perhaps) are files of a stage that is deleted after
@@ -79,7 +79,7 @@ HEALTHCHECK --start-period=1h --interval=15s --timeout=5s --retries=3 CMD ["/opt
 ENTRYPOINT ["/opt/truss/edge/bin/python", "-I", "-m", "truss_server.edge", "--release", "/app", "--python", "/opt/model/bin/python", "--host", "0.0.0.0", "--port", "8080"]
 """
 
-ENVIRONMENT = r"""# Image 3 of 5, where the model has requirements: they alone fill the model's environment.
+ENVIRONMENT = r"""# Image 3 of 6, where the model has requirements: they alone fill the model's environment.
 
 # As for the server, the user's pip settings are in no layer that is kept.
 FROM truss-server:<digest> AS install
@@ -98,14 +98,24 @@ LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
 COPY --from=install /opt/model/ /opt/model/
 """
 
-DATA = r"""# Image 4 of 5, where the package has data: an edit of the code then sends none of it to the engine again.
+COMMANDS = r"""# Image 4 of 6, where config.yaml has build commands: each runs as root, and finds the model's environment first.
 FROM truss-environment:<digest>
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-environment:<digest>"
+USER root
+WORKDIR /app
+RUN ["/bin/sh", "-ec", "export PATH=/opt/model/bin:$PATH; echo \"a b\" > /opt/c"]
+USER 10001:10001
+"""
+
+DATA = r"""# Image 5 of 6, where the package has data: an edit of the code then sends none of it to the engine again.
+FROM truss-commands:<digest>
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-commands:<digest>"
 COPY release/ /app/
 """
 
-RELEASE = r"""# Image 5 of 5: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
+RELEASE = r"""# Image 6 of 6: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
 FROM truss-data:<digest>
 ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
@@ -119,7 +129,7 @@ COPY release/ /app/
 def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> None:
     """Each image is made from the one before; digests vary with the server's code and stand as `<digest>` here."""
     package = build_tree(tmp_path / "demo", {"data/weights.bin": "1", "model/model.py": ""})
-    plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"])
+    plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"], build_commands=["echo \"a b\" > /opt/c"])
 
     rendered = [
         re.sub(r"(:|digest=)[0-9a-f]{12,}\b", r"\1<digest>", member.content.decode())
@@ -128,7 +138,7 @@ def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> N
         if member.path.name == "Dockerfile" and isinstance(member.content, bytes)
     ]
 
-    assert rendered == [SYSTEM, SERVER, ENVIRONMENT, DATA, RELEASE]
+    assert rendered == [SYSTEM, SERVER, ENVIRONMENT, COMMANDS, DATA, RELEASE]
 
 
 def test_the_pinned_server_is_one_the_tool_allows() -> None:

@@ -35,7 +35,7 @@ def _parse_msgpack(body: bytes) -> bytes:
         value = msgpack.unpackb(body, strict_map_key=False)
         return wire.pack(value)
     except (ValueError, TypeError, msgpack.UnpackException) as exc:  # TypeError: a key no dictionary can have
-        raise AnswerError(400, f"Invalid msgpack payload: {exc}") from exc
+        raise AnswerError(400, f"Invalid msgpack payload: {str(exc) or type(exc).__name__}") from exc
 
 
 def render_value(value: Any, *, binary: bool) -> tuple[bytes, bytes]:

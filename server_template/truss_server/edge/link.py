@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from truss_server.edge.asks import Ask
 
 
+BACKGROUND = 1024
+"""Requests with tasks in the background whose lines in the log are known to be theirs."""
+
+
 class Exchange:
     """One call as the edge sees it: what is sent to the worker, and the answer as it comes in.
 
@@ -140,6 +144,8 @@ class Exchange:
             _resolve(self._room)
         elif piece == wire.HEAD:
             self.head = wire.unpack(payload)  # news with the bytes that follow
+            if "background" in self.head:
+                self._link.remember(self._stream, self.ask)
         elif piece == wire.DATA:
             self._inbox.received(len(payload))
             if payload and not self.over:
@@ -209,6 +215,7 @@ class Link(asyncio.Protocol):
         self._on_broken = on_broken
         self._decoder = wire.Decoder()
         self._exchanges: dict[int, Exchange] = {}
+        self._remembered: dict[int, Ask | None] = {}
         self._streams = 0
         self._transport: asyncio.Transport | None = None
         self._outbox: list[bytes] = []
@@ -228,7 +235,8 @@ class Link(asyncio.Protocol):
             for kind, stream, payload in self._decoder.feed(data):
                 exchange = self._exchanges.get(stream)
                 if kind == wire.LOG:
-                    self._on_log(wire.unpack(payload), exchange.ask if exchange is not None else None)
+                    ask = exchange.ask if exchange is not None else self._remembered.get(stream)
+                    self._on_log(wire.unpack(payload), ask)
                 elif stream == 0:
                     self._on_state(wire.unpack(payload))
                 elif exchange is not None and exchange.frame(kind, payload):
@@ -251,6 +259,12 @@ class Link(asyncio.Protocol):
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
         exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask, head[3])
         return exchange
+
+    def remember(self, stream: int, ask: Ask | None) -> None:
+        """Know what a request logs after its answer has ended, unless many others have come since."""
+        self._remembered[stream] = ask
+        if len(self._remembered) > BACKGROUND:
+            del self._remembered[next(iter(self._remembered))]
 
     def write(self, frames: bytes) -> None:
         """Send whole frames, with all others of this turn of the loop: each write wakes the worker.

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ class Worker:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._ended = False  # on purpose
+        self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
         self._swap: asyncio.Future[Mapping[str, Any]] | None = None
         self.life = loop.create_task(self._live())
 
@@ -130,13 +132,20 @@ class Worker:
         self.generation = version.generation
 
     async def ask(self, method: str) -> bytes | None:
-        """Call a method of the worker's own; None where it fails or does not answer in time."""
-        if self.link is None:
+        """Call a method of the worker's own; None where it fails or does not answer in time.
+
+        One that has not answered in time is not asked again before it has ended.
+        """
+        asked = method, self.generation
+        if self.link is None or asked in self._unanswered:
             return None
-        exchange = self.link.open((method, "lines", None, self.generation))
+        exchange = self.link.open(
+            (method, "lines", None, self.generation), partial(self._unanswered.discard, asked)
+        )
         try:
             answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
         except asyncio.TimeoutError:
+            self._unanswered.add(asked)  # its thread may be stuck; it must not become one for each question
             exchange.abandon()
             return None
         if exchange.error is not None:
@@ -213,8 +222,8 @@ class Worker:
             **os.environ,
             **version.manifest.config["environment_variables"],  # the model's, and not the server's
             ENVIRONMENT_VARIABLE: version.environment,
-            "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)]),
         }
+        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
         arguments = ["--fd", str(theirs.fileno()), "--release", str(version.root)]
         arguments += ["--environment", version.environment, "--generation", str(version.generation)]
         return await asyncio.create_subprocess_exec(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.worker.calls import ClientLeftError
-from truss_server.worker.encode import Framer, binary, plain
+from truss_server.worker.encode import binary, plain
+from truss_server.worker.framing import Framer
+from truss_server.worker.heads import Head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -98,7 +100,12 @@ async def stream_async(call: Call, generator: AsyncGenerator[Any, Any]) -> None:
 
 
 async def respond(call: Call, response: Any, scope: dict[str, Any]) -> None:
-    """Run a response the author made as the ASGI application it is."""
+    """Run a response the author made as the ASGI application it is.
+
+    Raises:
+        UnsendableError: HTTP has no such response.
+    """
+    head: Head | None = None
 
     async def receive() -> dict[str, Any]:
         if call.body is not None:
@@ -107,12 +114,15 @@ async def respond(call: Call, response: Any, scope: dict[str, Any]) -> None:
         raise ClientLeftError
 
     async def send(message: dict[str, Any]) -> None:
+        nonlocal head
         if message["type"] == "http.response.start":
-            headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", [])]
-            call.begin("response", status=message["status"], headers=headers)
-        elif message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            if message.get("more_body", False):
+            head = Head(message["status"], message.get("headers", []))
+            later = {"background": True} if getattr(response, "background", None) is not None else {}
+            call.begin("response", status=head.status, headers=head.headers, **later)
+        elif message["type"] == "http.response.body" and head is not None:
+            more = message.get("more_body", False)
+            body = head.body(message.get("body", b""), last=not more)
+            if more:
                 await write_async(call, body)
             else:
                 await _finish(call, body)

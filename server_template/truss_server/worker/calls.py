@@ -89,7 +89,8 @@ class Call:
 
         Args:
             kind: `stream` (bytes follow), `response` (the bytes of a response the author made) or `websocket`.
-            fields: `content_type` of a stream; `status` and `headers` of a response.
+            fields: `content_type` of a stream; `status` and `headers` of a response, `background` where more
+                is to be done after it.
         """
         self._head = wire.encode(wire.HEAD, self.stream, wire.pack({"kind": kind, **fields}))
 

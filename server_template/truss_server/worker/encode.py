@@ -1,10 +1,13 @@
-"""What a model returns and yields, as values that cross the wire and bytes that leave it."""
+"""What a model returns and yields, as values that cross the wire."""
 
 from __future__ import annotations
 
 import base64
-import dataclasses
+import contextlib
+import itertools
 import json
+from collections import deque
+from collections.abc import Iterator, KeysView, ValuesView
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -12,7 +15,7 @@ from pathlib import PurePath
 from typing import Any, Callable
 from uuid import UUID
 
-from truss_server.plain_json import dump_plain
+from truss_server.worker.foreign import FOREIGN, FOREIGN_TYPED
 
 _SCALARS = frozenset([str, int, float, bool, type(None)])
 _TEXT = frozenset([str])
@@ -20,18 +23,25 @@ PLAIN = _SCALARS | {dict, list, tuple}
 """What most methods return: no coroutine, no stream and no response."""
 
 _MSGPACK_KEYS = frozenset([int, float, bool, type(None), bytes])  # besides text
+_MAX_ITEMS = 1_000_000  # of an iterator, which may have no end
+_MAX_STEPS = 3  # from a key to what it is in JSON: an enum of numpy's dates, text of its own class
 _MAX_DEPTH = 200  # of containers in containers; a structure that contains itself ends here
 
 
-class UnserializableError(TypeError):
+class UnsendableError(Exception):
+    """What the model gave cannot be sent; the message is for its author and for the client."""
+
+
+class UnserializableError(UnsendableError, TypeError):
     """A value is in the answer that JSON has no form for; the message names the path to it."""
 
 
 def plain(value: Any, path: str = "output") -> Any:
     """Return `value` as None, bool, int, float, str, list and dict with str keys: what JSON has.
 
-    Arrays of numpy and torch become lists, pydantic models and dataclasses dictionaries, dates ISO 8601 text,
-    timedelta seconds, Decimal, UUID and paths text, bytes base64 text, enums their value.
+    Arrays of numpy and torch become lists, pydantic models what their JSON schemas say, dataclasses dictionaries,
+    iterators lists, dates ISO 8601 text, timedelta seconds, Decimal, UUID and paths text, bytes base64 text, enums
+    their value.
     What is plain already is returned as it is; a list of numbers is checked as a whole, not one by one.
 
     Raises:
@@ -65,9 +75,10 @@ def _walk(value: Any, path: str, depth: int, convert: Callable[[Any], Any]) -> A
         return [_walk(item, f"{path}[{at}]", depth + 1, convert) for at, item in enumerate(value)]
     try:
         closer = convert(value)
-    except UnserializableError:
-        raise UnserializableError(f"{path} is of type {_name(value)}, which JSON has no form for") from None
-    if type(closer) is bytes or type(closer) is Marked:
+    except UnserializableError as exc:
+        problem = str(exc) or f"is of type {_name(value)}, which JSON has no form for"
+        raise UnserializableError(f"{path} {problem}") from None
+    if type(closer) is Marked or (type(closer) is bytes and convert is _to_msgpack):
         return dict(closer) if type(closer) is Marked else closer  # marshal knows no subclasses
     return _walk(closer, path, depth + 1, convert)
 
@@ -80,11 +91,20 @@ def _walk_dict(value: dict[Any, Any], path: str, depth: int, convert: Callable[[
         if convert is _to_msgpack and type(key) in _MSGPACK_KEYS:
             result[key] = _walk(item, f"{path}[{key!r}]", depth + 1, convert)
             continue
-        if type(key) not in _SCALARS and not isinstance(key, str):
-            raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
-        text = str.__str__(key) if isinstance(key, str) else json.dumps(key)
+        text = _key(key, path)
         result[text] = _walk(item, f"{path}.{text}", depth + 1, convert)
     return result
+
+
+def _key(key: Any, path: str) -> str:
+    """Return a dictionary's key as JSON has it."""
+    closer = key
+    with contextlib.suppress(UnserializableError):
+        for _ in range(_MAX_STEPS):
+            closer = closer if type(closer) in PLAIN else _to_json(closer)
+        if type(closer) in _SCALARS:
+            return closer if isinstance(closer, str) else json.dumps(closer)
+    raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
 
 
 def _to_json(value: Any) -> Any:
@@ -92,13 +112,19 @@ def _to_json(value: Any) -> Any:
     for types, convert in _FORMS:
         if isinstance(value, types):
             return convert(value)
-    # By their methods and not by their classes: none of these libraries is imported for it.
-    for method in ("model_dump", "tolist", "dict"):  # pydantic 2; numpy and torch; pydantic 1
-        if callable(getattr(type(value), method, None)):
-            return getattr(value, method)()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for is_it, convert in FOREIGN:
+        if is_it(type(value), value):
+            return convert(value)
+    if isinstance(value, Iterator):
+        return _items(value)
     raise UnserializableError
+
+
+def _items(iterator: Iterator[Any]) -> list[Any]:
+    items = list(itertools.islice(iterator, _MAX_ITEMS + 1))
+    if len(items) > _MAX_ITEMS:
+        raise UnserializableError(f"has more than {_MAX_ITEMS} items")
+    return items
 
 
 def _without_cache(value: dict[Any, Any]) -> dict[Any, Any]:
@@ -113,7 +139,7 @@ _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (float, float),
     (str, str.__str__),
     (dict, _without_cache),
-    ((list, tuple, set, frozenset), list),
+    ((list, tuple, set, frozenset, range, deque, KeysView, ValuesView), list),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
     ((datetime, date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
@@ -134,6 +160,9 @@ def _to_msgpack(value: Any) -> Any:
     for types, mark, form in _MARKED_FORMS:
         if isinstance(value, types):
             return Marked({mark: True, b"data": form(value)})
+    for is_it, convert in FOREIGN_TYPED:
+        if is_it(type(value), value):
+            return convert(value)
     return _to_json(value)
 
 
@@ -190,61 +219,3 @@ _MARKS: dict[bytes, Callable[[Any], Any]] = {
 def _name(value: Any) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-class Framer:
-    """Turns what a generator yields into bytes.
-
-    Text and bytes pass as they are. Objects become JSON lines, or server-sent events where the route or the client's
-    `Accept` asks for them: `data: {...}`, with a closing `data: [DONE]` in OpenAI's dialect, with `event: TYPE` in
-    front in those of Anthropic and of OpenAI's responses, which have no closing mark.
-
-    Args:
-        framing: `lines`, `sse` (a plain route whose client accepts events), `openai` or `named`.
-
-    Attributes:
-        content_type: Of the stream, known once the first item was framed.
-    """
-
-    def __init__(self, framing: str) -> None:
-        self._framing = framing
-        self._events = False
-        self.content_type = ""
-
-    def frame(self, item: Any) -> bytes:
-        """Return the bytes of one yielded item.
-
-        Raises:
-            UnserializableError: It is an object JSON has no form for.
-        """
-        if isinstance(item, str):
-            self._typed("text/plain; charset=utf-8")
-            return item.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            self._typed("application/octet-stream")
-            return bytes(item)
-        value = plain(item, "chunk")
-        text = dump_plain(value)
-        if self._framing in ("lines", "binary"):
-            self._typed("application/x-ndjson")
-            return text + b"\n"
-        self._typed("")
-        self._events = True
-        named = self._framing == "named" and isinstance(value, dict) and isinstance(value.get("type"), str)
-        prefix = b"event: %b\n" % _one_line(value["type"]) if named else b""
-        return b"%bdata: %b\n\n" % (prefix, text)
-
-    def _typed(self, raw: str) -> None:
-        """Note the content type the first item decides; text on an event route is events the author wrote."""
-        if not self.content_type:
-            sse = self._framing not in ("lines", "binary")
-            self.content_type = "text/event-stream" if sse else raw
-
-    def end(self) -> bytes:
-        """Return the bytes that close a complete stream."""
-        return b"data: [DONE]\n\n" if self._framing == "openai" and self._events else b""
-
-
-def _one_line(text: str) -> bytes:
-    """The name of an event ends with its line."""
-    return " ".join(text.split()).encode("utf-8", "replace")

@@ -89,16 +89,16 @@ class Executor:
                 value = stage(value, request)
                 if type(value) not in PLAIN and inspect.isawaitable(value):
                     value = self._wait_for(call, value)
-        if type(value) in PLAIN:
-            send_value(call, encode_value(call, value))
+            # Here, because it may run more of the author's code: that of an iterator.
+            data = encode_value(call, value) if type(value) in PLAIN or _is_value(value) else None
+        if data is not None:
+            send_value(call, data)
         elif inspect.isgenerator(value):
             stream(call, value)
         elif inspect.isasyncgen(value):
             self._on_loop(call, partial(stream_async, call, value))
-        elif is_response(value):
-            self._on_loop(call, partial(respond, call, value, _scope(call)))
         else:
-            send_value(call, encode_value(call, value))
+            self._on_loop(call, partial(respond, call, value, _scope(call)))
 
     def _wait_for(self, call: Call, awaitable: Any) -> Any:
         """Have the event loop await what synchronous code returned."""
@@ -215,7 +215,12 @@ class Executor:
         elif call.cancelled or isinstance(exc, ClientLeftError):
             call.fail(GONE)
         else:
-            call.fail(describe(exc, self._roots))
+            call.fail(describe(exc, self._roots, answers=call.socket is None))
+
+
+def _is_value(value: Any) -> bool:
+    """Tell whether an answer is neither a stream nor a response."""
+    return not (inspect.isgenerator(value) or inspect.isasyncgen(value) or is_response(value))
 
 
 def _scope(call: Call) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
-from truss_server.worker.encode import UnserializableError, plain
+from truss_server.worker.encode import UnsendableError, UnserializableError, plain
+from truss_server.worker.heads import OURS
 from truss_server.worker.inputs import InvalidInputError
 
 if TYPE_CHECKING:
@@ -28,20 +29,24 @@ _TRACEBACK = 32 * 1024
 """Characters of a traceback that are kept."""
 
 
-def describe(exc: BaseException, roots: Sequence[Path]) -> dict[str, Any]:
+def describe(exc: BaseException, roots: Sequence[Path], *, answers: bool = True) -> dict[str, Any]:
     """Return the payload of an ERROR frame for what a model raised.
 
     Args:
         exc: What it raised.
         roots: Folders of the release's versions; files in them are named as the package names them.
+        answers: Whether an HTTPException is an answer; on a websocket it is an error like any other.
 
     Returns:
-        `status` (int), and, where it was raised to be an answer (HTTPException), `detail` (plain value for the client)
-        and `headers` (list of pairs), else `type`, `message` and `traceback` (str).
+        `status` (int), and, where its text is meant for the client (HTTPException, say), `detail` (plain value) and
+        `headers` (list of pairs), else `type`, `message` and `traceback` (str).
     """
     if isinstance(exc, InvalidInputError):
         return {"status": 400, "detail": _cut(str(exc), _MESSAGE), "headers": []}
-    if _is_http_exception(exc):
+    if isinstance(exc, UnsendableError):
+        detail = f"the model's answer cannot be sent: {_cut(str(exc), _MESSAGE)}"
+        return {"status": 500, "detail": detail, "headers": []}
+    if answers and _is_http_exception(exc):
         with contextlib.suppress(Exception):  # one that makes no answer is an error like any other
             answer = _answer(exc)
             if len(wire.pack(answer)) <= wire.MAX_PAYLOAD:
@@ -59,7 +64,7 @@ def _answer(exc: Any) -> dict[str, Any]:
     return {
         "status": status if 200 <= status <= 599 else 500,  # noqa: PLR2004 - others are no end of a request
         "detail": _detail(exc.detail),
-        "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items()],
+        "headers": [[str(k), str(v)] for k, v in (exc.headers or {}).items() if str(k).lower() not in OURS],
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import typing
-from typing import TYPE_CHECKING, Any, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from truss_server.worker.encode import revive
 
@@ -29,50 +31,90 @@ def take_inputs(call: Call) -> Any:
         raise InvalidInputError(f"Invalid msgpack payload: {type(exc).__name__}: {exc}") from None
 
 
-def input_type(annotation: Any) -> type | None:
-    """Return the pydantic model an annotation is, or None; pydantic is not imported for it."""
-    if isinstance(annotation, type) and _is_pydantic(annotation):
-        return annotation
-    return None
+def input_type(annotation: Any) -> InputType | None:
+    """Return the type of inputs that an annotation promises, None where no pydantic model is in it."""
+    cls = _pydantic_model(annotation)
+    return None if cls is None else InputType(annotation, cls)
 
 
-def _is_pydantic(cls: type) -> bool:
-    return any(c.__module__.startswith("pydantic.") and c.__name__ == "BaseModel" for c in cls.__mro__)
+class InputType:
+    """A pydantic model, or a type that has one in it: `Optional`, `Annotated`, `list`. Pydantic is not imported for it.
 
-
-def validator(cls: type) -> Callable[[Any], Any]:
-    """Return a function that turns plain inputs into an instance of a pydantic model.
-
-    The function raises InvalidInputError.
+    Args:
+        annotation: Of the inputs.
+        cls: The pydantic model in it.
     """
-    validate: Callable[[Any], Any] = getattr(cls, "model_validate", None) or cls.parse_obj  # type: ignore[attr-defined]
 
-    def check(value: Any) -> Any:
+    def __init__(self, annotation: Any, cls: Any) -> None:
+        self._annotation = annotation
+        self._pydantic = sys.modules[_base(cls).__module__.rpartition(".")[0]]  # `pydantic` or `pydantic.v1`
+        self._adapter: Any = None
+        if annotation is cls:
+            self._validate = getattr(cls, "model_validate", None) or cls.parse_obj
+        elif hasattr(self._pydantic, "TypeAdapter"):
+            self._adapter = self._make_adapter()
+            self._validate = self._adapter.validate_python
+        else:
+            self._validate = partial(self._pydantic.parse_obj_as, annotation)
+
+    def _make_adapter(self) -> Any:
+        make = self._pydantic.TypeAdapter
         try:
-            return validate(value)
+            return make(self._annotation)
+        except self._pydantic.PydanticSchemaGenerationError:  # other classes are in it, as arrays
+            return make(self._annotation, config={"arbitrary_types_allowed": True})
+
+    def __call__(self, value: Any) -> Any:
+        """Return plain inputs as an instance.
+
+        Raises:
+            InvalidInputError: They do not fit.
+        """
+        try:
+            return self._validate(value)
         except ValueError as exc:  # what pydantic's ValidationError is
             raise InvalidInputError(_format(exc)) from None
 
-    return check
+    def schema(self) -> Any:
+        """Return the JSON schema."""
+        if self._adapter is not None:
+            return self._adapter.json_schema()
+        return schema(self._annotation) or self._pydantic.schema_of(self._annotation)
+
+
+def _pydantic_model(annotation: Any) -> Any:
+    """Return the first pydantic model in an annotation, None where there is none."""
+    if isinstance(annotation, type) and _base(annotation) is not None:
+        return annotation
+    return next(filter(None, map(_pydantic_model, typing.get_args(annotation))), None)
+
+
+def _base(cls: type) -> Any:
+    return next(
+        (c for c in cls.__mro__ if c.__module__.startswith("pydantic.") and c.__name__ == "BaseModel"), None
+    )
 
 
 def _format(exc: Any) -> str:
     """Return every problem of a pydantic ValidationError: `path`: message."""
     problems = exc.errors()
-    lines = [f"  `{_path(problem['loc'])}`: {problem['msg']}." for problem in problems]
+    places = [f"`{_path(problem['loc'])}`: " if problem["loc"] else "" for problem in problems]
+    lines = [f"  {place}{problem['msg']}." for place, problem in zip(places, problems)]
     return "\n".join([f"Input Parsing {'Error' if len(lines) == 1 else 'Errors'}:", *lines])
 
 
 def _path(location: tuple[Any, ...]) -> str:
     text = ""
-    for part in location:
+    for part in (
+        location[1:] if location[:1] == ("__root__",) else location
+    ):  # as pydantic 1 names a list, say
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
 
 
 def schema(cls: Any) -> Any:
     """Return the JSON schema of a pydantic model, None for anything else."""
-    if not (isinstance(cls, type) and _is_pydantic(cls)):
+    if not (isinstance(cls, type) and _base(cls) is not None):
         return None
     make = getattr(cls, "model_json_schema", None) or cls.schema  # type: ignore[attr-defined]
     return make()

@@ -11,10 +11,11 @@ from typing import Any, Callable
 
 from truss_server.protocol import ENDPOINTS
 from truss_server.worker.answers import is_async
-from truss_server.worker.inputs import input_type, output_schema, schema, validator
+from truss_server.worker.inputs import InputType, input_type, output_schema
 from truss_server.worker.signatures import Arguments, SignatureError, read_annotations, read_arguments
 
 STAGES = ("preprocess", "predict", "postprocess")
+_HOOKS = ("load", "unload", "setup_environment")  # called by the server itself, once
 
 
 class ModelDefinitionError(Exception):
@@ -35,7 +36,7 @@ class Stage:
     function: Callable[..., Any]
     arguments: Arguments
     is_async: bool
-    check: Callable[[Any], Any] | None = None
+    check: InputType | None = None
 
     def __call__(self, value: Any, request: Any) -> Any:
         """Call the function with what it asks for."""
@@ -75,22 +76,27 @@ class Method:
         return {"inputs": self.inputs, "request": self.request, **self.schema}
 
 
-def find_methods(model: Any) -> dict[str, Method]:
-    """Return the callable methods of a model.
+def find_methods(model: Any) -> tuple[dict[str, Method], Method]:
+    """Return the callable methods of a model, and what answers whether it is healthy.
+
+    That is asked from the event loop first, then of its own `is_healthy`, if it has one.
 
     Raises:
         ModelDefinitionError: Signatures break the rules, or there is nothing to call. All violations are named.
     """
     violations: list[str] = []
     stages: dict[str, Stage] = {}
-    for name in (*STAGES, *ENDPOINTS, "websocket"):
+    for name in (*STAGES, *ENDPOINTS, "websocket", "is_healthy", *_HOOKS):
         function = getattr(model, name, None)
         if function is None:
             continue
         try:
-            stages[name] = _stage(function, name)
+            _must_be_callable(function, name)
+            if name not in _HOOKS:
+                stages[name] = _stage(function, name)
         except SignatureError as exc:
-            violations.append(f"{_place(function)}: {exc}")
+            violations.append(f"{_place(function, type(model))}: {exc}")
+    health = stages.pop("is_healthy", None)
     violations += _broken_rules(stages)
     if not stages and not violations:
         violations.append(f"it has none of the methods predict, websocket, {', '.join(ENDPOINTS)}")
@@ -101,34 +107,31 @@ def find_methods(model: Any) -> dict[str, Method]:
     methods = {name: _method(stages[name]) for name in (*ENDPOINTS, "websocket") if name in stages}
     if "predict" in stages:
         methods["predict"] = _method(*[stages[name] for name in STAGES if name in stages])
-    return methods
+    return methods, _method(_ALIVE) if health is None else _method(_ALIVE, health, _TRUTH)
 
 
-def find_health(model: Any) -> Method:
-    """Return what answers whether a model is healthy: from the event loop, then by its own `is_healthy`.
-
-    Raises:
-        ModelDefinitionError: That has the wrong signature.
-    """
-    function = getattr(model, "is_healthy", None)
-    if function is None:
-        return _method(_ALIVE)
-    try:
-        return _method(_ALIVE, _stage(function, "is_healthy"), _TRUTH)
-    except SignatureError as exc:
-        raise ModelDefinitionError(f"{_place(function)}: {exc}") from None
+def _must_be_callable(function: Any, name: str) -> None:
+    if not callable(function):
+        raise SignatureError(f"`{name}` is of type {type(function).__name__} and no method")
 
 
 def _stage(function: Callable[..., Any], name: str) -> Stage:
     if name == "websocket":
         if not inspect.iscoroutinefunction(function):
             raise SignatureError("`websocket` must be an `async def`")
+        signature = inspect.signature(function)
+        try:
+            signature.bind(None)
+        except TypeError:
+            raise SignatureError(
+                f"`websocket{signature}` must take one argument besides `self`, the websocket"
+            ) from None
         return Stage(function, Arguments(inputs=False, annotation=_first_annotation(function)), is_async=True)
     arguments = read_arguments(function, name)
     if name == "is_healthy" and (arguments.inputs or arguments.request):
         raise SignatureError("`is_healthy` takes no argument but `self`")
     typed = input_type(_first_annotation(function)) if arguments.inputs else None
-    return Stage(function, arguments, is_async(function), validator(typed) if typed else None)
+    return Stage(function, arguments, is_async(function), typed)
 
 
 async def _alive() -> bool:
@@ -160,7 +163,7 @@ def _method(*chain: Stage) -> Method:
         is_async=any(stage.is_async for stage in chain),
         watches=any(_mentions(stage.function, "is_disconnected") for stage in chain),
         schema={
-            "input_schema": schema(_first_annotation(first.function)) if first.arguments.inputs else None,
+            "input_schema": None if first.check is None else first.check.schema(),
             "output_schema": promised,
             "supports_streaming": streams,
         },
@@ -215,10 +218,16 @@ def _request_only(stage: Stage) -> bool:
     return stage.arguments.request is not None and not stage.arguments.inputs
 
 
-def _place(function: Callable[..., Any]) -> str:
-    """Return `file:line` of a function, the file as the package names it."""
+def _place(function: Any, cls: type | None = None) -> str:
+    """Return `file:line` of a function, else of the class it is in; the file as the package names it."""
     code: Any = getattr(inspect.unwrap(function), "__code__", None)
-    return "?" if code is None else f"{os.path.relpath(code.co_filename)}:{code.co_firstlineno}"
+    if code is not None:
+        return f"{os.path.relpath(code.co_filename)}:{code.co_firstlineno}"
+    at: Any = cls or function
+    try:
+        return f"{os.path.relpath(str(inspect.getsourcefile(at)))}:{inspect.getsourcelines(at)[1]}"
+    except (OSError, TypeError):  # made by code that is in no file
+        return "?"
 
 
 METRICS = _method(Stage(_metrics, Arguments(inputs=False), is_async=False))

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from truss_server.worker.generations import CannotSwapError, Generation, own_modules
-from truss_server.worker.methods import Method, ModelDefinitionError, find_health, find_methods
+from truss_server.worker.methods import Method, ModelDefinitionError, find_methods
 from truss_server.worker.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Model:
         return new
 
     def _read(self) -> None:
-        self.methods = find_methods(self._instance)
-        self.health = find_health(self._instance)
+        self.methods, self.health = find_methods(self._instance)
 
     def _load(self, *, again: bool) -> bool:
         """Run the author's `load()` once; where it may be tried again, a failure is logged and not raised."""

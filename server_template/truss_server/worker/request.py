@@ -88,7 +88,28 @@ class Headers:
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw]
 
 
-class PlainRequest:
+class PlainConnection:
+    """What a request and a websocket have in common, in an environment without starlette.
+
+    Args:
+        scope: ASGI scope.
+    """
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope
+        self.headers = Headers(scope["headers"])
+        self.query_params: dict[str, str] = dict(parse_qsl(scope["query_string"].decode("latin-1"), True))
+        self.state = SimpleNamespace()
+
+    @property
+    def url(self) -> str:
+        """The path and query the client asked for."""
+        query = self.scope["query_string"].decode("latin-1")
+        path: str = self.scope["path"]
+        return f"{path}?{query}" if query else path
+
+
+class PlainRequest(PlainConnection):
     """What models use of `starlette.requests.Request`, in an environment without starlette.
 
     Args:
@@ -99,19 +120,9 @@ class PlainRequest:
     _body: bytes
 
     def __init__(self, scope: dict[str, Any], body: Body) -> None:
-        self.scope = scope
+        super().__init__(scope)
         self.method: str = scope["method"]
-        self.headers = Headers(scope["headers"])
-        self.query_params: dict[str, str] = dict(parse_qsl(scope["query_string"].decode("latin-1"), True))
-        self.state = SimpleNamespace()
         self._source = body
-
-    @property
-    def url(self) -> str:
-        """The path and query the client asked for."""
-        query = self.scope["query_string"].decode("latin-1")
-        path: str = self.scope["path"]
-        return f"{path}?{query}" if query else path
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes in.

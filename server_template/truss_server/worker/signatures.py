@@ -11,6 +11,7 @@ import inspect
 import re
 import typing
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Callable
 
 _TEXT = re.compile(r"\b(fastapi|starlette)(\.requests)?\.Request\b")
@@ -101,6 +102,9 @@ def read_annotations(method: Callable[..., Any]) -> dict[str, Any]:
             while isinstance(value, str):
                 value = eval(value, namespace)  # noqa: S307 - as typing.get_type_hints does
             hints[name] = value
+            # Names in quotes within it, as in Optional["In"].
+            inner = SimpleNamespace(__annotations__={name: value})
+            hints[name] = typing.get_type_hints(inner, namespace, include_extras=True)[name]
     return hints
 
 

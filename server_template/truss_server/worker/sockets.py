@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.worker.answers import room
+from truss_server.worker.request import PlainConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from truss_server.worker.methods import Stage
 
 NORMAL = 1000
+
+_CODES = frozenset([1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)])
+"""What a websocket can be closed with (RFC 6455, section 7.4, and its registry)."""
+
+_REASON = 123
+"""Bytes of a reason that a close has room for."""
 
 
 class Socket:
@@ -79,9 +86,22 @@ class Socket:
 
         Raises:
             OSError: The client left.
+            ValueError: It is no event that a client could be sent.
+            TypeError: Likewise.
         """
-        if event["type"] == "websocket.close":
+        if event["type"] != "websocket.send":
+            event = _close(event)
             self.closed = True
+        elif not isinstance(event.get("text"), str) and not isinstance(event.get("bytes"), bytes):
+            event = _bytes(event)
+        await self.pass_on(event)
+
+    async def pass_on(self, event: dict[str, Any]) -> None:
+        """Send an event that is right.
+
+        Raises:
+            OSError: The client left.
+        """
         data = wire.pack(event)
         for at in range(0, len(data), wire.PIECE):
             piece = data[at : at + wire.PIECE]
@@ -95,12 +115,14 @@ class Socket:
 
 async def run_socket(call: Call, socket: Socket, stage: Stage) -> None:
     """Accept a websocket, hand it to the author's method, close it when that ends."""
-    await socket.send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+    await socket.pass_on({"type": "websocket.accept", "subprotocol": None, "headers": []})
     websocket = _make(call, socket, stage.arguments.annotation)
     try:
         await stage.function(websocket)
-    except Exception:
-        if not socket.left:
+    except Exception as exc:
+        if _is_close(exc) and not socket.closed:
+            await socket.send({"type": "websocket.close", "code": exc.code, "reason": exc.reason})  # type: ignore[attr-defined]  # starlette's WebSocketException
+        elif not socket.left:
             raise
     if not socket.closed:
         await socket.send({"type": "websocket.close", "code": NORMAL, "reason": ""})
@@ -108,11 +130,45 @@ async def run_socket(call: Call, socket: Socket, stage: Stage) -> None:
     call.finish()
 
 
+def _close(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a close with a reason that fits.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if event["type"] != "websocket.close":
+        raise ValueError(f"`{event['type']}` cannot be sent on a websocket that was accepted")
+    code = int(event.get("code") or NORMAL)
+    if code not in _CODES:
+        raise ValueError(f"a websocket cannot be closed with {code}; codes of your own are 3000 to 4999")
+    reason = str(event.get("reason") or "").encode("utf-8", "replace")[:_REASON].decode("utf-8", "ignore")
+    return {"type": "websocket.close", "code": code, "reason": reason}
+
+
+def _bytes(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose content is not simply `bytes`.
+
+    Raises:
+        TypeError: It is neither bytes nor text.
+    """
+    content = event.get("text") if event.get("bytes") is None else event["bytes"]
+    if not isinstance(content, (bytearray, memoryview)):
+        raise TypeError(f"a websocket sends text or bytes, not {type(content).__name__}")
+    return {"type": "websocket.send", "bytes": bytes(content)}
+
+
+def _is_close(exc: BaseException) -> bool:
+    return any(
+        c.__module__ == "starlette.exceptions" and c.__name__ == "WebSocketException"
+        for c in type(exc).__mro__
+    )
+
+
 def _make(call: Call, socket: Socket, annotation: Any) -> Any:
     """Build starlette's websocket where the model's code uses starlette, else a small one."""
     starlette = sys.modules.get("starlette.websockets")
     if starlette is None:
-        return PlainWebSocket(socket)
+        return PlainWebSocket(call.request or {}, socket)
     named = isinstance(annotation, type) and issubclass(annotation, starlette.WebSocket)
     websocket = (annotation if named else starlette.WebSocket)(call.request, socket.receive, socket.send)
     websocket.client_state = websocket.application_state = starlette.WebSocketState.CONNECTED
@@ -128,14 +184,16 @@ class DisconnectedError(Exception):
     """The client closed the websocket, or is gone."""
 
 
-class PlainWebSocket:
+class PlainWebSocket(PlainConnection):
     """What models use of `starlette.websockets.WebSocket`, in an environment without starlette.
 
     Args:
+        scope: ASGI scope.
         socket: The events.
     """
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, scope: dict[str, Any], socket: Socket) -> None:
+        super().__init__(scope)
         self._socket = socket
 
     async def accept(self) -> None:

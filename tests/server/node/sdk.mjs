@@ -35,9 +35,11 @@ const stream = claude.messages.stream(chat("a b"));
 stream.on("text", (text) => result.claudeTexts.push(text));
 result.claudeStop = (await stream.finalMessage()).stop_reason;
 result.claudeError = await failure(() => claude.messages.stream(chat("a BOOM")).finalMessage());
-const endless = await openai.chat.completions.create({ ...chat("FOREVER"), stream: true });
-for await (const chunk of endless) {
+for await (const chunk of await openai.chat.completions.create({ ...chat("openai FOREVER"), stream: true })) {
   result.endless = chunk.choices[0].delta.content;
   break; // the SDK closes the connection
 }
+const forever = claude.messages.stream(chat("claude FOREVER"));
+forever.on("text", () => forever.abort());
+result.aborted = await failure(() => forever.finalMessage());
 console.log(JSON.stringify(result));
