@@ -140,7 +140,9 @@ def _watching(target: str, files: dict[str, str]) -> Iterator[_Watched]:
         command = [TRUSS, "push", "--watch", "--target", target, "--output", "json"]
         try:
             with said.open("wb") as events:
-                process = subprocess.Popen(command, cwd=package, stdin=subprocess.DEVNULL, stdout=events)
+                process = subprocess.Popen(
+                    command, cwd=package, stdin=subprocess.DEVNULL, stdout=events, stderr=events
+                )
             try:
                 _await_attached(process, said)
                 yield _Watched(package, process, _url(package))
@@ -154,7 +156,7 @@ def _watching(target: str, files: dict[str, str]) -> Iterator[_Watched]:
 def _await_attached(process: subprocess.Popen[bytes], said: Path) -> None:
     while '"attached"' not in said.read_text(encoding="utf-8"):
         if process.poll() is not None:
-            raise SystemExit(f"the watcher ended with {process.returncode}")
+            raise SystemExit(f"the watcher ended with {process.returncode}:\n{said.read_text()}")
         time.sleep(POLL_SECONDS)
 
 
