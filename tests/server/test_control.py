@@ -296,11 +296,10 @@ def test_a_watcher_that_leaves_meanwhile(
     wait_until((edge.control / "versions/2").exists, 10, what="the edit")
     session.close()
 
-    def free() -> Session | None:
-        found = watch()
-        return found if found.hello["event"] == "hello" else None
+    def begin() -> list[Session]:
+        return [found for found in [watch()] if found.hello["event"] == "hello"]
 
-    again = wait_until(free, 5, what="the place")
+    (again,) = wait_until(begin, 5, what="the place")
     assert again.edit(edge, {MODEL: source("three")}, keep=KEEP)["event"] == "applied"
     assert edge.call(1)[0] == "three"
     wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of other workers")
