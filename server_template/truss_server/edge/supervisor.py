@@ -9,11 +9,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
-from truss_server.edge.worker import FailedError, RefusedError, Version, Worker
+from truss_server.edge.leaving import drop, retire
+from truss_server.edge.version import FailedError, RefusedError, Version
+from truss_server.edge.worker import Worker
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from truss_server.edge.link import Link
     from truss_server.edge.logs import Log
@@ -29,9 +31,6 @@ STEADY = 60.0
 HEALTH_SECONDS = 1.0
 """How long a model's answer to whether it is healthy counts."""
 
-QUIET_SECONDS = 0.1
-"""Between two looks whether calls of an older generation still run."""
-
 _NOT_LOADED = "the model could not be loaded"
 
 
@@ -46,12 +45,14 @@ class Supervisor:
 
     Attributes:
         was_ready: Whether a model was loaded once.
+        listeners: Told when the model's process has died and when it is back, as the message `state`.
     """
 
     def __init__(
         self, settings: Settings, metrics: Metrics, log: Log, backoff: Sequence[float] = BACKOFF
     ) -> None:
         self.was_ready = False
+        self.listeners: set[Callable[..., None]] = set()
         self._version = settings.version
         self._drain = settings.drain_timeout
         self._metrics = metrics
@@ -164,6 +165,7 @@ class Supervisor:
             delay = self._backoff[deaths - 1]
             self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
+            self._report("restarting", reason)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
@@ -206,7 +208,10 @@ class Supervisor:
                 self._on_failed(str(exc), exc.trace)
             return math.inf
         if worker is self._worker and worker is not self._serving:
+            back = self.was_ready
             self._serve(worker)
+            if back:
+                self._report("ready", "")
         return time.monotonic()
 
     def _serve(self, worker: Worker) -> None:
@@ -216,6 +221,10 @@ class Supervisor:
         self._health = None
         self.was_ready = True
         self._tell("ready")
+
+    def _report(self, status: str, error: str) -> None:
+        for listener in self.listeners:
+            listener(event="state", status=status, error=error)
 
     def _tell(self, what: str) -> None:
         self._metrics.generation.set(self.generation)
@@ -234,84 +243,79 @@ class Supervisor:
         """Number of the oldest version that a worker may still read files of."""
         return min((worker.oldest for worker in self._workers), default=self._version.generation)
 
-    async def swap(self, version: Version, modules: Sequence[str], keep: Mapping[str, Sequence[str]]) -> None:
+    async def swap(
+        self,
+        version: Version,
+        modules: Sequence[str],
+        keep: Mapping[str, Sequence[str]],
+        gone: asyncio.Future[None],
+    ) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
 
         Raises:
             RefusedError: It has to be loaded.
-            FailedError: Its code is broken; what served goes on.
+            FailedError: Its code is broken, or nobody wants it any more; what served goes on.
         """
         worker = self._serving
         if worker is None or worker.link is None:
             raise RefusedError("no model is loaded at the moment")
         before, link = worker.generation, worker.link
-        await worker.swap(version, modules, keep)
+        await worker.swap(version, modules, keep, gone)
         self._version = version
         self._health = None
         self._tell(f"generation {version.generation}")
-        self._background(self._drop(link, before))
+        self._background(drop(link, before))
 
-    async def load(self, version: Version, *, beside: bool) -> None:
+    async def load(self, version: Version, gone: asyncio.Future[None], *, beside: bool) -> None:
         """Have a new worker load a version and take over.
 
         Args:
             version: What to load.
+            gone: Resolved when nobody wants it any more.
             beside: Whether the one before serves meanwhile; else it ends first, and calls wait.
 
         Raises:
-            FailedError: It cannot be loaded; what served goes on, after it was loaded again where it had to end.
+            FailedError: It cannot be loaded, or nobody wants it; what served goes on, after it was loaded again
+                where it had to end.
         """
         before = self._worker
         if beside or before is None:
             worker = self._start(version)
-            await worker.ready
+            await worker.until_ready(gone)
             self._version = version
             self._serve(worker)
             if before is not None:
-                self._background(self._retire(before))
+                self._background(retire(before, self._drain))
         else:
-            await self._replace(before, version)
+            await self._replace(before, version, gone)
 
-    async def _replace(self, before: Worker, version: Version) -> None:
-        held = self._held = asyncio.get_running_loop().create_future()
+    async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        held = self._held = loop.create_future()
         try:
-            await self._retire(before)
+            await retire(before, self._drain)
             try:
-                await self._arrival(version)
+                await self._arrival(version, gone)
                 self._version = version
             except FailedError:
                 with contextlib.suppress(FailedError):  # which `run` deals with
-                    await self._arrival(self._version)
+                    await self._arrival(self._version, loop.create_future())
                 raise
         finally:
             self._held = None
             held.set_result(None)
 
-    async def _arrival(self, version: Version) -> None:
+    async def _arrival(self, version: Version, gone: asyncio.Future[None]) -> None:
         """Start a worker in the place of the one that has ended, and have it serve when it is ready.
 
         Raises:
-            FailedError: It cannot load its version.
+            FailedError: It cannot load its version, or nobody wants it.
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
         self._worker = self._start(version)
-        await self._worker.ready
+        await self._worker.until_ready(gone)
         self._serve(self._worker)
-
-    async def _retire(self, worker: Worker) -> None:
-        """End a worker when its calls have, in the drain timeout at most."""
-        deadline = time.monotonic() + self._drain
-        while worker.link is not None and worker.link.calls() and time.monotonic() < deadline:  # noqa: ASYNC110 - see `_drop`
-            await asyncio.sleep(QUIET_SECONDS)
-        await worker.stop()
-
-    async def _drop(self, link: Link, generation: int) -> None:
-        """Have a worker forget a generation when its last call has ended."""
-        # Looked at from time to time: counting each call would cost all of them.
-        while link.calls(generation):  # noqa: ASYNC110 - see above
-            await asyncio.sleep(QUIET_SECONDS)
-        link.write(wire.encode(wire.DROP, 0, wire.pack(generation)))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
