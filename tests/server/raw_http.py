@@ -51,6 +51,18 @@ def read_to_end(sock: socket.socket) -> bytes:
     return data
 
 
+def read_error(response: httpx.Response) -> Any:
+    """Return the body of an error answer without its request id.
+
+    Raises:
+        AssertionError: The id is missing, or is not the one in the headers.
+    """
+    body = response.json()
+    holder = body if "request_id" in body else body["error"]
+    assert holder.pop("request_id") == response.headers["x-request-id"]
+    return body
+
+
 def read_broken(response: httpx.Response) -> bytes:
     """Read a stream that breaks and return what came before.
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.helpers import wait_until
-from tests.server.raw_http import read_broken, read_until, request_bytes
+from tests.server.raw_http import read_broken, read_error, read_until, request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,10 +218,11 @@ def test_request_timeout(servers: Servers) -> None:
         edge.post("/v1/chat/completions", "async"),
         edge.post("/predict", "before"),
     ]
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="the end of the last one's C code")
     lasting = edge.post("/v1/completions", "stream")
 
     assert [answer.status_code for answer in answers] == [504, 504, 504]
-    assert answers[0].json() == {"error": "the model was silent for 1 s"}
+    assert read_error(answers[0]) == {"error": "the model was silent for 1 s"}
     assert edge.gates.has("ended-sync")
     assert edge.gates.has("ended-async")
     assert lasting.text.count('{"a":1}') == 8  # a stream that goes on may take longer than that

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from tests.helpers import wait_until
 from tests.server.raw_http import read_until, request_bytes
 
 if TYPE_CHECKING:
@@ -115,6 +118,14 @@ class Model:
         except BaseException as exc:
             gates.mark(f"{name}-ended", type(exc).__name__)
             raise
+
+    async def chat_completions(self, request: fastapi.Request):
+        name = request.headers["x-name"]
+        gates.mark(f"{name}-started")
+        try:
+            await gates.wait_async("never")
+        finally:
+            gates.mark(f"{name}-ended", "unread")
 
     def responses(self, x):
         gates.mark(f"{x['name']}-started")
@@ -234,6 +245,49 @@ def test_who_leaves_in_the_middle_of_an_upload(edge: Edge) -> None:
         sock.sendall(request_bytes("/predict", {"do": "wait", "name": name})[:-5])
         leave(sock)
 
+    assert is_free(edge)
+
+
+def upload(sock: socket.socket, path: str, name: str) -> None:
+    """Send as much of a large body as is taken before the model reads any of it."""
+    sock.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        sock.sendall(request_bytes(path, body=b"x" * 16_000_000, headers=f"x-name: {name}\r\n"))
+
+
+def reset(sock: socket.socket) -> None:
+    """End a connection the hard way."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def test_who_leaves_the_queue_with_an_unread_upload(edge: Edge) -> None:
+    """A large upload that waits for its turn, and that nobody reads meanwhile, is not begun once its client left."""
+    first, queued = uuid4().hex, uuid4().hex
+
+    with edge.asking({"name": first}, "/v1/responses") as running, edge.connect() as sock:
+        edge.gates.wait(f"{first}-started")
+        upload(sock, "/v1/chat/completions", queued)
+        assert "truss_queued 1.0" in edge.http.get("/metrics").text
+        reset(sock)
+        wait_until(lambda: "truss_queued 0.0" in edge.http.get("/metrics").text, what="the empty queue")
+        edge.gates.open(f"{first}-let go")
+        assert b" 200 OK" in read_until(running, b"\r\n")
+
+    assert is_free(edge)
+    assert not edge.gates.has(f"{queued}-started")
+
+
+def test_who_leaves_with_an_upload_that_the_model_does_not_read(edge: Edge) -> None:
+    """A call that never looks at its large body ends when its client leaves."""
+    name = uuid4().hex
+
+    with edge.connect() as sock:
+        upload(sock, "/v1/chat/completions", name)
+        edge.gates.wait(f"{name}-started")
+        reset(sock)
+
+    assert edge.gates.wait(f"{name}-ended", 8) == "unread"
     assert is_free(edge)
 
 

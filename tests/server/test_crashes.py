@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.server.harness import supervise
-from tests.server.raw_http import read_broken
+from tests.server.raw_http import read_broken, read_error
 from tests.server.releases import write_release
 from truss_server.edge.worker import describe_exit
 
@@ -103,7 +103,7 @@ def test_a_crash_is_an_error_for_those_in_flight(servers: Servers, how: str) -> 
         event_body = read_broken(events).decode()
 
     assert unary.status_code == 500
-    assert unary.json() == {"error": f"{ENDS[how]} while it was working on this request"}
+    assert read_error(unary) == {"error": f"{ENDS[how]} while it was working on this request"}
     assert raw_body == b"first"
     assert event_body.startswith('data: {"n":1}\n\ndata: {"error":{"message":"the model\'s process')
     edge.wait_log(f"last words of {how}", source="model")
@@ -123,7 +123,7 @@ def test_children_of_a_dead_worker_hold_nothing_up(servers: Servers) -> None:
 
     for how in ("children", "escaped"):
         response = edge.post("/predict", {"do": "die", "how": how})
-        assert response.json() == {"error": f"{ENDS[how]} while it was working on this request"}
+        assert read_error(response) == {"error": f"{ENDS[how]} while it was working on this request"}
         edge.wait_ready()
         pid = edge.call({"do": "pid"})
         if how == "children":
@@ -141,7 +141,10 @@ def test_readiness_is_truthful_while_the_model_loads_again(servers: Servers) -> 
     body = edge.http.get("/health/ready")
     assert (body.status_code, body.json()["status"]) == (503, "restarting")
     refused = edge.post("/predict", {"do": "pid"})
-    assert (refused.status_code, refused.json()) == (503, {"error": "the model is not ready: restarting"})
+    assert (refused.status_code, read_error(refused)) == (
+        503,
+        {"error": "the model is not ready: restarting"},
+    )
     edge.gates.open("break load")
     edge.gates.open("load on")
     failed = "the model could not be loaded: RuntimeError: no second time"

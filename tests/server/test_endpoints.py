@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.server.raw_http import read_broken, read_until, request_bytes
+from tests.server.raw_http import read_broken, read_error, read_until, request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def test_a_raised_answer_keeps_status_detail_and_headers(edge: Edge) -> None:
 
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
-    assert response.json() == {
+    assert read_error(response) == {
         "error": {"message": "who are you?", "type": "authentication_error", "param": None, "code": None}
     }
 
@@ -238,7 +238,11 @@ def test_statuses_http_cannot_send(edge: Edge) -> None:
             "/v1/completions",
             {"error": {"message": "MESSAGE", "type": "not_found_error", "param": None, "code": None}},
         ),
-        ("/v1/nothing", {"error": "Not Found"}),
+        (
+            "/v1/nothing",
+            {"error": {"message": "Not Found", "type": "not_found_error", "param": None, "code": None}},
+        ),
+        ("/nothing", {"error": "Not Found"}),
     ],
 )
 def test_what_is_not_there_is_404(edge: Edge, path: str, body: Any) -> None:
@@ -246,7 +250,7 @@ def test_what_is_not_there_is_404(edge: Edge, path: str, body: Any) -> None:
     response = edge.post(path, {})
 
     assert response.status_code == 404
-    assert json.dumps(response.json()) == json.dumps(body).replace(
+    assert json.dumps(read_error(response)) == json.dumps(body).replace(
         "MESSAGE", "the model has no method `completions`"
     )
 
@@ -280,8 +284,8 @@ def test_what_is_no_json_is_400_and_keeps_the_connection(edge: Edge, body: bytes
 
 def test_errors_have_the_shape_of_the_family(edge: Edge) -> None:
     """What is no JSON is refused in the words of the API family that the route belongs to."""
-    openai_error = edge.post("/v1/embeddings", content=b"{").json()
-    anthropic_error = edge.post("/v1/messages", content=b"{").json()
+    openai_error = read_error(edge.post("/v1/embeddings", content=b"{"))
+    anthropic_error = read_error(edge.post("/v1/messages", content=b"{"))
 
     text = openai_error["error"]["message"]
     assert text.startswith("Invalid JSON payload: ")
@@ -297,7 +301,7 @@ def test_health_openapi_and_unknown_paths(edge: Edge) -> None:
     assert (ready.status_code, ready.json()["status"], ready.json()["model"]) == (200, "ready", "tested")
     assert "/health/ready" in edge.http.get("/openapi.json").json()["paths"]
     response = edge.http.post("/health/live")
-    assert (response.status_code, response.json()) == (405, {"error": "Method Not Allowed"})
+    assert (response.status_code, read_error(response)) == (405, {"error": "Method Not Allowed"})
 
 
 def test_the_request_id_is_given_back(edge: Edge) -> None:

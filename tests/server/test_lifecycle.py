@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import wait_until
-from tests.server.raw_http import read_broken, read_until
+from tests.server.raw_http import read_broken, read_error, read_until
 from tests.server.releases import write_release
 
 if TYPE_CHECKING:
@@ -89,6 +90,49 @@ def refuses(edge: Edge) -> bool:
             return sock.recv(1) == b""
     except ConnectionError:
         return True
+
+
+DRAINED = """
+import asyncio
+import gates
+
+
+class Model:
+    async def predict(self, x):
+        gates.mark(f"{x}-started")
+        await gates.wait_async("never")
+
+    async def chat_completions(self, x):
+        yield {"n": 1}
+        gates.mark("streaming")
+        await gates.wait_async("never")
+"""
+
+
+def test_the_end_of_the_drain_is_told(servers: Servers) -> None:
+    """Who cannot be waited for is told why, in the shape of its route; who only waited is told at once."""
+    edge = servers.start(DRAINED, runtime={"drain_timeout": 1, "predict_concurrency": 2})
+
+    with (
+        ThreadPoolExecutor(2) as pool,
+        edge.stream({}, "/v1/chat/completions") as stream,
+    ):
+        unary = pool.submit(edge.post, "/predict", "unary")
+        edge.gates.wait("unary-started")
+        edge.gates.wait("streaming")
+        queued = pool.submit(edge.post, "/predict", "queued")
+        wait_until(lambda: "truss_queued 1.0" in edge.http.get("/metrics").text, what="the queue")
+        edge.signal(signal.SIGTERM)
+        early = queued.result(0.9)
+        late = unary.result()
+        events = read_broken(stream)
+
+    assert (early.status_code, read_error(early)) == (503, {"error": "the model is not ready: stopping"})
+    assert (late.status_code, read_error(late)) == (503, {"error": "the server is stopping"})
+    assert events.startswith(b'data: {"n":1}\n\ndata: {"error":{"message":"the server is stopping"')
+    assert edge.wait_exit() == 0
+    assert [record["status"] for record in edge.records if "duration_ms" in record] == [503, 503, 503]
+    assert not any("Traceback" in record.get("exc_info", "") for record in edge.records)
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers import wait_until
-from tests.server.raw_http import read_broken, read_until, request_bytes
+from tests.server.raw_http import read_broken, read_error, read_until, request_bytes
 
 if TYPE_CHECKING:
     from tests.server.harness import Edge, Servers
@@ -125,7 +125,7 @@ def test_concurrency_and_queue(edge: Edge) -> None:
 
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
-    assert refused.json() == {"error": "the model is busy: 3 calls are waiting already"}
+    assert read_error(refused) == {"error": "the model is busy: 3 calls are waiting already"}
     assert health == 200
 
 

@@ -205,6 +205,21 @@ def test_metrics_of_known_traffic(servers: Servers) -> None:
     assert samples(edge).keys() == idle.keys()
 
 
+def test_a_name_that_the_model_takes_too(servers: Servers) -> None:
+    """A metric that the model registers under a name of the server's is left out: each name is described once."""
+    edge = servers.start(
+        "from prometheus_client import Counter, Gauge\nCounter('truss_requests', 'Mine.').inc()\n"
+        "Gauge('mine', 'Mine, too.').set(7)\nclass Model:\n    def predict(self, x):\n        return x\n"
+    )
+    edge.call(1)
+    lines = edge.http.get("/metrics").text.splitlines()
+
+    described = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(described) == len(set(described))
+    assert "mine 7.0" in lines
+    assert not [line for line in lines if "Mine." in line]
+
+
 def test_restarts_are_counted(servers: Servers) -> None:
     """A worker that died counts as a restart; the generation of the code stays what it was."""
     edge = servers.start("import os\nclass Model:\n    def predict(self, x):\n        os._exit(1)\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers import wait_until
+from tests.server.raw_http import read_error
 
 if TYPE_CHECKING:
     from tests.server.harness import Edge, Servers
@@ -66,7 +67,7 @@ def test_what_load_prints_is_logged_before_the_model_is_ready(printing: Edge) ->
     assert printing.http.get("/health/live").status_code == 200
     response = printing.post("/predict", {})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert response.json() == {"error": "the model is not ready: loading"}
+    assert read_error(response) == {"error": "the model is not ready: loading"}
 
     printing.gates.open("loaded")
     printing.wait_ready()

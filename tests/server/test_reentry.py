@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.server.interpreters import PYTHONS
+from tests.server.raw_http import read_error
 from tests.server.raw_worker import RawWorker
 from tests.server.releases import write_release
 from truss_server import wire
@@ -163,7 +164,7 @@ def test_a_forked_child_does_not_keep_the_connection(servers: Servers) -> None:
 
     response = edge.post("/predict", "leaves_a_child")
 
-    assert response.json() == {
+    assert read_error(response) == {
         "error": "the model's process ended with exit code 7 while it was working on this request"
     }
     edge.gates.open("let the child go")

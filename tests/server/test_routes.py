@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.server.raw_http import read_error
+
 if TYPE_CHECKING:
     from tests.server.harness import Edge, Servers
 
@@ -68,6 +70,8 @@ def test_fixed_environments(servers: Servers, environment: str) -> None:
     [
         "/environments/other/predict",
         "/environments/other/sync/v1/models",
+        "/environments/other/sync/v1/chat/completions",
+        "/environments/other/nope",
         "/production/predict",
         "/development/sync/x",
     ],
@@ -78,7 +82,36 @@ def test_another_environment(edge: Edge, path: str) -> None:
     named = path.split("/")[2] if path.startswith("/environments") else path.split("/")[1]
 
     assert response.status_code == 404
-    assert {"error": f"this is the deployment in the environment staging, not {named}"} == response.json()
+    text = f"this is the deployment in the environment staging, not {named}"
+    error = read_error(response)["error"]
+    assert (error["message"] if "/v1/" in path else error) == text
+
+
+def test_nothing_of_that_name_below_the_environment(edge: Edge) -> None:
+    """A path below this environment that means nothing is told what there is."""
+    response = edge.post("/environments/staging/nope", 1)
+
+    assert response.status_code == 404
+    assert "below the environment staging there are" in read_error(response)["error"]
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/metrics", "/openapi.json", "/v1/models", "/docs"])
+def test_other_routes_name_their_request(edge: Edge, path: str) -> None:
+    """The request id is given back on every route."""
+    response = edge.http.get(path, headers={"x-request-id": "mine"})
+
+    assert response.status_code == 200
+    assert response.headers.get_list("x-request-id") == ["mine"]
+
+
+def test_no_redirect_to_where_the_client_says_it_is(edge: Edge) -> None:
+    """A path with a slash too many is not there; nobody is sent to what the Host header names."""
+    assert edge.http.get("/health/live/", headers={"host": "elsewhere"}).status_code == 404
+
+
+def test_docs_below_the_environment(edge: Edge) -> None:
+    """The documentation finds its document beside it."""
+    assert "url: 'openapi.json'" in edge.http.get("/environments/staging/sync/docs").text
 
 
 def test_what_is_not_there_keeps_the_connection(edge: Edge) -> None:
@@ -102,7 +135,7 @@ def test_what_is_not_there_keeps_the_connection(edge: Edge) -> None:
 
     assert [response.status_code for response in answers] == [404, 404, 404, 405, 405, 405, 405, 405, 200]
     assert len(connections) == 1
-    assert all(list(response.json()) == ["error"] for response in answers[:-1])
+    assert all(list(read_error(response)) == ["error"] for response in answers[:-1])
     assert "`embeddings`" in answers[2].json()["error"]["message"]
     assert [response.headers["allow"] for response in answers[3:6]] == ["POST"] * 3
 

@@ -42,6 +42,26 @@ def test_slots_are_given_in_order() -> None:
     assert asyncio.run(scenario()) == ["a", "b"]
 
 
+def test_what_runs_long_is_expected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expected wait grows with the age of the calls that run, and calls that were cancelled do not shrink it."""
+    now = 0.0
+    monkeypatch.setattr("truss_server.edge.admission.time.perf_counter", lambda: now)
+    slots = Slots(2, 10)
+    first = slots.take()
+    assert first is not None
+    now = 4.0
+    first()
+    held = [slots.take(), slots.take()]
+    assert slots.expected_wait() == 2
+    now = 14.0
+    assert slots.expected_wait() == 5
+    for slot in held:
+        assert slot is not None
+        slot(measure=False)
+    held = [slots.take(), slots.take()]
+    assert slots.expected_wait() == 2
+
+
 @given(
     limit=st.integers(1, 3),
     steps=st.lists(st.tuples(st.sampled_from(["arrive", "give up", "finish", "turn"]), st.integers(0, 9))),

@@ -308,6 +308,69 @@ def test_busy(servers: Servers) -> None:
     assert "busy" in reason
 
 
+def metric(edge: Edge, name: str) -> float:
+    """Return the value of a metric, 0 where it has none yet."""
+    lines = edge.http.get("/metrics").text.splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def test_the_worker_dies_under_a_queue(servers: Servers) -> None:
+    """Who waits when the worker dies is answered, and what comes after has its slot."""
+    edge = servers.start(PLAIN, runtime={"predict_concurrency": 1})
+    with talk(edge) as dying, edge.connect() as queued:
+        queued.sendall(UPGRADE)
+        wait_until(lambda: metric(edge, "truss_queued") == 1, what="the queue")
+        dying.send("die")
+        assert ended(dying)[0] == 1011
+        assert read_until(queued, b"\r\n").startswith(b"HTTP/1.1 101 ")
+    edge.wait_ready()
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="free slots")
+    with talk(edge, "return") as ws:
+        assert ended(ws) == (1000, "")
+
+
+def test_who_leaves_the_queue_is_never_served(servers: Servers) -> None:
+    """A websocket whose client left while it waited is not begun, and counts as waiting no more."""
+    edge = servers.start(
+        "import gates\n\n\nclass Model:\n    async def websocket(self, ws):\n"
+        "        gates.mark('begun')\n        await ws.receive_text()\n",
+        runtime={"predict_concurrency": 1},
+    )
+    with talk(edge) as first:
+        edge.gates.wait("begun")
+        (edge.root / "gates" / "begun").unlink()
+        with edge.connect() as queued:
+            queued.sendall(UPGRADE)
+            wait_until(lambda: metric(edge, "truss_queued") == 1, what="the queue")
+        wait_until(lambda: metric(edge, "truss_queued") == 0, what="the empty queue")
+        first.send("x")
+        ended(first)
+
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="free slots")
+    assert not edge.gates.has("begun")
+    assert metric(edge, "truss_cancelled_total") == 1
+    edge.wait_log("WEBSOCKET /websocket 1006")
+
+
+def test_log_and_metrics(servers: Servers) -> None:
+    """Each websocket has its access line and its place in the metrics, by the code of its close."""
+    edge = servers.start(PLAIN, runtime={"predict_concurrency": 1, "max_queue": 0})
+    trace = {"x-request-id": "ws-1", "traceparent": "00-1-2-03"}
+    with talk(edge, additional_headers=trace) as ws:
+        with talk(edge) as refused:
+            ended(refused)
+        ws.send("close")
+        ended(ws)
+
+    line = edge.wait_log("WEBSOCKET /websocket 4001", request_id="ws-1", traceparent="00-1-2-03")
+    edge.wait_log("WEBSOCKET /websocket 1013")
+    assert line["duration_ms"] > 0
+    assert metric(edge, 'truss_requests_total{method="websocket",status="4001"}') == 1
+    assert metric(edge, 'truss_requests_total{method="websocket",status="1013"}') == 1
+    assert metric(edge, 'truss_request_seconds_count{method="websocket"}') == 2
+    assert metric(edge, "truss_rejected_total") == 1
+
+
 def test_drain(servers: Servers) -> None:
     """SIGTERM ends open websockets and the server."""
     edge = servers.start(PLAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ from truss_server.edge.supervisor import Supervisor
 from truss_server.edge.websockets import WebsocketRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastapi import FastAPI
 
@@ -38,15 +39,26 @@ if TYPE_CHECKING:
 WEBSOCKET_BYTES = 100 * 1024 * 1024
 """Size of one websocket message."""
 
+_LAST_WORDS = 1
+"""Seconds for clients to be told of calls that were given up, before uvicorn cuts their connections."""
+
 _GARBAGE = 10_000
 """Objects that are made before garbage is looked for: a request makes a hundred and leaves none."""
 
-KEEP_ALIVE_SECONDS = 75
-"""A connection without a request is closed after this: longer than the idle time of common proxies."""
-
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handling, which ends the process by the signal instead of with an exit code."""
+    """uvicorn without its signal handling, which ends the process by the signal instead of with an exit code.
+
+    Args:
+        config: uvicorn's.
+        drain: Seconds that running calls are given.
+        give_up: Called when they are over.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: float, give_up: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._give_up = give_up
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -56,7 +68,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, and close also connections without a request that were accepted at the last moment."""
         closing = asyncio.create_task(self._close_idle())
+        end = asyncio.get_running_loop().call_later(self._drain, self._give_up)
         await super().shutdown(sockets)
+        end.cancel()
         closing.cancel()
 
     async def _close_idle(self) -> None:
@@ -80,7 +94,7 @@ async def serve(settings: Settings, log: Log) -> int:
     metrics.watch_slots(slots)
 
     calls = ModelRoutes(settings, supervisor, slots, metrics, log)
-    websocket = WebsocketRoute(settings, supervisor, slots, log)
+    websocket = WebsocketRoute(settings, supervisor, slots, metrics, log)
     probes = Probes(settings, supervisor, metrics)
 
     def create_rest() -> FastAPI:
@@ -96,16 +110,16 @@ async def serve(settings: Settings, log: Log) -> int:
         loop="none",
         ws="websockets-sansio",
         ws_max_size=WEBSOCKET_BYTES,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.client_timeout,  # type: ignore[arg-type]  # any number of seconds will do
         lifespan="off",
         access_log=False,
         proxy_headers=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout) + _LAST_WORDS,
     )
-    server = Server(config)
-    _install_signals(server, supervisor)
+    server = Server(config, settings.drain_timeout, supervisor.give_up)
+    _install_signals(server, supervisor, slots)
     burying = asyncio.create_task(bury_orphans()) if os.getpid() == INIT else None
     supervising = asyncio.create_task(supervisor.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -135,7 +149,7 @@ async def open_control(settings: Settings, supervisor: Supervisor, log: Log) -> 
         return None
 
 
-def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
+def _install_signals(server: uvicorn.Server, supervisor: Supervisor, slots: Slots) -> None:
     """First SIGTERM or SIGINT: drain. Second: go at once."""
     loop = asyncio.get_running_loop()
 
@@ -145,6 +159,7 @@ def _install_signals(server: uvicorn.Server, supervisor: Supervisor) -> None:
             supervisor.kill()
         server.should_exit = True
         supervisor.leave()
+        slots.close()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +22,10 @@ def _blend(average: float, newest: float) -> float:
     return average + (newest - average) * _MEMORY
 
 
+class ClosedError(Exception):
+    """No call is admitted any more."""
+
+
 class OverloadedError(Exception):
     """A call cannot be admitted.
 
@@ -34,6 +37,31 @@ class OverloadedError(Exception):
     def __init__(self, reason: str, seconds: float) -> None:
         super().__init__(reason)
         self.seconds = seconds
+
+
+class Slot:
+    """One call's place.
+
+    Args:
+        release: Called with this and with whether the time it took says something of others.
+
+    Attributes:
+        taken: Since when it is taken.
+    """
+
+    __slots__ = ("_release", "taken")
+
+    def __init__(self, release: Callable[[Slot, bool], None]) -> None:
+        self.taken = time.perf_counter()
+        self._release = release
+
+    def __call__(self, *, measure: bool = True) -> None:
+        """Give it back.
+
+        Args:
+            measure: Whether the call came to its own end.
+        """
+        self._release(self, measure)
 
 
 class Slots:
@@ -49,6 +77,8 @@ class Slots:
         self._free = limit
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self._running: dict[Slot, None] = {}
         self._service = UNKNOWN  # average seconds a call holds its slot
 
     @property
@@ -63,16 +93,28 @@ class Slots:
 
     def expected_wait(self) -> float:
         """Return the seconds a call that comes now will wait for its slot, by the measured service times."""
-        return 0.0 if self._free > 0 else self._service * (len(self._waiting) + 1) / self._limit
+        return 0.0 if self._free > 0 else self._seconds() * (len(self._waiting) + 1) / self._limit
 
-    def take(self) -> Callable[[], None] | None:
+    def _seconds(self) -> float:
+        """Return how long a call takes: the average of those that ended, or longer where those that run say so."""
+        if not self._running:
+            return self._service
+        now = time.perf_counter()
+        return max(self._service, sum(now - slot.taken for slot in self._running) / len(self._running))
+
+    def take(self) -> Slot | None:
         """Take a slot if one is free; return what gives it back, to be called once."""
         if self._free <= 0:
             return None
         self._free -= 1
-        return partial(self._release, time.perf_counter())
+        return self._slot()
 
-    async def acquire(self, deadline: float | None = None) -> Callable[[], None]:
+    def _slot(self) -> Slot:
+        slot = Slot(self._release)
+        self._running[slot] = None
+        return slot
+
+    async def acquire(self, deadline: float | None = None) -> Slot:
         """Take a slot, waiting for one if need be; return what gives it back, to be called once.
 
         Args:
@@ -80,6 +122,7 @@ class Slots:
 
         Raises:
             OverloadedError: The queue is full, or the client would not live to see its answer.
+            ClosedError: It would have to wait, and the server is stopping.
         """
         slot = self.take()
         if slot is not None:
@@ -87,9 +130,12 @@ class Slots:
         wait = self.expected_wait()
         if len(self._waiting) >= self._queue:
             raise OverloadedError(f"{len(self._waiting)} calls are waiting already", wait)
-        if deadline is not None and wait + self._service > deadline:
-            text = f"an answer is expected in {wait + self._service:.1f} s, later than the {deadline:g} s you wait"
+        if deadline is not None and wait + self._seconds() > deadline:
+            seconds = wait + self._seconds()
+            text = f"an answer is expected in {seconds:.1f} s, later than the {deadline:g} s you wait"
             raise OverloadedError(text, wait)
+        if self._closed:
+            raise ClosedError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -100,11 +146,21 @@ class Slots:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
-        return partial(self._release, time.perf_counter())
+        return self._slot()
 
-    def _release(self, taken: float) -> None:
-        seconds = time.perf_counter() - taken
-        self._service = seconds if self._service == UNKNOWN else _blend(self._service, seconds)
+    def close(self) -> None:
+        """Let nobody wait any more: who has waited is told so."""
+        self._closed = True
+        waiting, self._waiting = self._waiting, deque()
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(ClosedError())
+
+    def _release(self, slot: Slot, measure: bool) -> None:
+        del self._running[slot]
+        if measure:
+            seconds = time.perf_counter() - slot.taken
+            self._service = seconds if self._service == UNKNOWN else _blend(self._service, seconds)
         self._hand_on()
 
     def _hand_on(self) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from truss_server import __version__
+from truss_server.edge.errors import AnswerError
+from truss_server.edge.failures import render_error
 from truss_server.edge.openapi import add_model
+from truss_server.edge.routes import find_dialect
 from truss_server.protocol import LIVE, READY
 
 if TYPE_CHECKING:
@@ -22,15 +26,30 @@ if TYPE_CHECKING:
 
 def create_api(settings: Settings, supervisor: Supervisor, probes: Probes) -> FastAPI:
     """Make the FastAPI application for models, OpenAPI and documentation; the latter two know the probes too."""
-    api = FastAPI(title=settings.manifest.model, version=__version__)
+    api = FastAPI(
+        title=settings.manifest.model,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     document = api.openapi
     api.openapi = lambda: add_model(document(), supervisor.methods)  # type: ignore[method-assign]
     _add_health(api, probes)
     _add_models(api, settings, supervisor)
 
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:  # also below /environments/{env}/sync
+        return get_swagger_ui_html(openapi_url="openapi.json", title=settings.manifest.model)
+
     @api.exception_handler(HTTPException)
-    async def same_shape(_: Request, exc: Any) -> JSONResponse:
-        return JSONResponse({"error": exc.detail}, status_code=exc.status_code, headers=exc.headers)
+    async def same_shape(request: Request, exc: Any) -> Response:
+        given = tuple((name.lower().encode(), value.encode()) for name, value in (exc.headers or {}).items())
+        error = AnswerError(exc.status_code, exc.detail, given)
+        headers, body = render_error(error, find_dialect(request.scope["path"]), request.scope["ask"])
+        response = Response(body, exc.status_code)
+        response.raw_headers = headers
+        return response
 
     return api
 

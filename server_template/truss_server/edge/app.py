@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
-
-from truss_server.edge.dialects import ROUTES
-from truss_server.edge.routes import WEBSOCKETS, WrongEnvironmentError, find_route, strip_environment
+from truss_server.edge.asks import Ask
+from truss_server.edge.dialects import PLAIN, ROUTES
+from truss_server.edge.errors import AnswerError
+from truss_server.edge.failures import render_error
+from truss_server.edge.routes import WEBSOCKETS, WrongPlaceError, find_dialect, find_route, strip_environment
 from truss_server.edge.websockets import WRONG_PLACE, close_websocket
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from truss_server.edge.asgi import Receive, Scope, Send
+    from truss_server.edge.asgi import Message, Receive, Scope, Send
     from truss_server.edge.calls import ModelRoutes
     from truss_server.edge.probes import Probes
     from truss_server.edge.websockets import WebsocketRoute
@@ -60,28 +61,58 @@ class Application:
 
     async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a path that has to be looked at more closely."""
+        http = scope["type"] == "http"
         try:
             path = strip_environment(scope["path"], self._environment)
-        except WrongEnvironmentError as exc:
-            if scope["type"] == "http":
-                await JSONResponse({"error": str(exc)}, status_code=404)(scope, receive, send)
+        except WrongPlaceError as exc:
+            if http:
+                await refuse(scope, send, AnswerError(404, str(exc)))
             else:
                 await receive()
                 await close_websocket(send, WRONG_PLACE, str(exc))
             return
-        route = find_route(path) if scope["type"] == "http" else None
+        route = find_route(path) if http else None
         if route is not None:
             await self._calls(*route, scope, receive, send)
-        elif scope["type"] == "websocket" and path in WEBSOCKETS:
+        elif not http and path in WEBSOCKETS:
             await self._websocket(scope, receive, send)
-        elif path in self._probes.routes and scope["method"] in ("GET", "HEAD"):
-            response = await self._probes.routes[path]()
-            await response(scope, receive, send)
         else:
-            rest = {**scope, "path": path, "raw_path": path.encode()}
-            if rest.get("method") == "HEAD":
-                rest["method"] = "GET"  # uvicorn, which knows better, leaves out the body
-            if self._rest is None:
-                self._rest = asyncio.create_task(asyncio.to_thread(self._create_rest))
-            api = await asyncio.shield(self._rest)  # who leaves meanwhile takes it from nobody else
-            await api(rest, receive, send)
+            await self._answer({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is no call of the model."""
+        ask = scope["ask"] = Ask(scope, PLAIN)
+        named = (b"x-request-id", ask.request_id.encode("latin-1"))
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start" and named not in message["headers"]:
+                message["headers"] = [*message["headers"], named]
+            await send(message)
+
+        path, method = scope["path"], scope.get("method")
+        try:
+            if method is not None:
+                ask.check_head()
+            if path in self._probes.routes and method in ("GET", "HEAD"):
+                response = await self._probes.routes[path]()
+                await response(scope, receive, send_named)
+            else:
+                await self._ask_rest(scope, receive, send_named)
+        except AnswerError as exc:
+            await refuse(scope, send, exc)
+
+    async def _ask_rest(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "HEAD":
+            scope["method"] = "GET"  # uvicorn, which knows better, leaves out the body
+        if self._rest is None:
+            self._rest = asyncio.create_task(asyncio.to_thread(self._create_rest))
+        api = await asyncio.shield(self._rest)  # who leaves meanwhile takes it from nobody else
+        await api(scope, receive, send)
+
+
+async def refuse(scope: Scope, send: Send, error: AnswerError) -> None:
+    """Send an error answer in the shape of its path."""
+    dialect = find_dialect(scope["path"])
+    headers, body = render_error(error, dialect, Ask(scope, dialect))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

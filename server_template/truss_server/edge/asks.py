@@ -6,8 +6,8 @@ import os
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
-from truss_server.edge.client import AnswerError, too_large
 from truss_server.edge.dialects import PLAIN
+from truss_server.edge.errors import AnswerError, too_large
 
 if TYPE_CHECKING:
     from truss_server.edge.asgi import Scope
@@ -79,16 +79,32 @@ class Ask:
         self.traceparent = _text(headers.get(b"traceparent", b""))[:128]
         self.deadline = next(filter(None, (_seconds(headers.get(name)) for name in _DEADLINES)), None)
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log record of the request says of it."""
+        fields = {"request_id": self.request_id}
+        if self.traceparent:
+            fields["traceparent"] = self.traceparent
+        return fields
+
     def check_size(self, limit: int) -> None:
         """Refuse what its head alone shows to be too large.
 
         Raises:
             AnswerError: 413 or 431.
         """
-        if self._head > HEAD_LIMIT:
-            raise AnswerError(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
+        self.check_head()
         if self._length > limit:
             raise too_large(limit)
+
+    def check_head(self) -> None:
+        """Refuse a head that is too large.
+
+        Raises:
+            AnswerError: 431.
+        """
+        if self._head > HEAD_LIMIT:
+            raise AnswerError(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
 
 
 def _media_type(content_type: bytes) -> bytes:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from truss_server import wire
+from truss_server.edge.asks import Ask
+from truss_server.edge.errors import GONE, AnswerError, gone
+from truss_server.edge.failures import render_error
+from truss_server.edge.incoming import Incoming, Intake, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from truss_server.edge.asgi import Receive, Scope, Send
-    from truss_server.edge.asks import Ask
     from truss_server.edge.dialects import Dialect
-    from truss_server.edge.late import Late
+    from truss_server.edge.http import Protocol
     from truss_server.edge.link import Exchange
     from truss_server.edge.patience import Patience
 
 T = TypeVar("T")
 
-GONE = 499
-"""Status, in logs and metrics, of a request whose client left before its answer began."""
-
-_UPLOAD_MESSAGES = 4  # of at most some 256 KiB each, held for a model that has not begun to read them
-
-_BODILESS = (204, 304)
 
 _SCOPE_KEYS = (
     "http_version",
@@ -39,30 +35,6 @@ _SCOPE_KEYS = (
 )
 
 
-class AnswerError(Exception):
-    """Ends a request with an error status.
-
-    Args:
-        status: HTTP status.
-        message: Text, or any JSON value.
-        headers: More response headers.
-        extra: More members of the error body.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: Any,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-        extra: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers
-        self.extra = extra or {}
-
-
 class Client:
     """One HTTP request's client: its body, its disconnect, and what it is sent.
 
@@ -71,32 +43,39 @@ class Client:
         receive: ASGI receive channel.
         send: ASGI send channel.
         dialect: Shape of errors.
-        ask: What its headers ask for.
+        intake: Limits its body.
 
     Attributes:
+        ask: What its headers ask for.
         gone: Whether the client left.
         status: Of its answer, as far as one was sent.
         generation: Of the code that answers, to be named in the answer; None where it is not to be.
         refusal: Why the call was ended although the client is there.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, ask: Ask) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, intake: Intake) -> None:
         self.scope = scope
         self.send = send
         self.dialect = dialect
-        self.ask = ask
+        self.ask = Ask(scope, dialect)
         self.status = GONE
         self.gone = False
         self.generation: int | None = None
         self.refusal: AnswerError | None = None
         self._receive = receive
-        self._late: Late | None = None
-        self._limit = 0
+        self._intake = intake
         self._patience: Patience | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._upload: asyncio.Queue[tuple[bytes, int]] | None = None
         self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[Any] | None = None
+        self._reading = self._listening = False
+        self._incoming: Incoming | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def connection(self) -> Protocol:
+        """The connection it came on."""
+        connection: Protocol = self.scope["state"]["connection"]
+        return connection
 
     def request_scope(self) -> dict[str, Any]:
         """Return the part of the ASGI scope that crosses the wire."""
@@ -105,96 +84,104 @@ class Client:
         scope["type"] = "http"
         return scope
 
-    async def read_body(self, limit: int) -> bytes:
+    async def read_body(self) -> bytes:
         """Read the whole body.
 
         Raises:
-            AnswerError: It is larger than `limit`, or the client left.
+            AnswerError: It is too large or too slow, or the client left.
         """
+        self._reading = True
+        self._intake.late.add(self)
         message = await self._receive()
+        self._reading = False
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise too_large(limit)
-            return body
-        parts, size = [], 0
-        while True:
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                raise _left()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise too_large(limit)
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await self._receive()
+            if len(body) <= self._intake.small and self._incoming is None:
+                return body
+        if self._incoming is None:
+            self._incoming = gathered(self, self._intake)
+        body = await self._incoming.gather(message, self._receive)
+        self.connection.flow.resume_reading()
+        self._intake.late.add(self)
+        return body
 
-    def watch(self, late: Late, *, upload: bool, limit: int) -> None:
-        """Wait for the disconnect, late, and pass an upload on, at once, as the model reads it."""
-        self._limit = limit
-        self._late = late
-        if upload:
-            self._upload = asyncio.Queue(_UPLOAD_MESSAGES)
-            self.begin()
-        else:
-            late.add(self)
+    def take_upload(self) -> None:
+        """Have the model read the body as it comes."""
+        self._incoming = Incoming(self, self._intake)
+        self._start(self._incoming.take(self._receive))
+        self.begin()
 
     def begin(self) -> None:
-        """Begin to wait, unless that is done, and have others begin to lose patience."""
-        if self._tasks:
+        """Look after a request that takes its time: its client may leave, or lose patience."""
+        self._intake.late.remove(self)
+        if self._reading:
+            self._incoming = self._incoming or gathered(self, self._intake)
             return
-        if self._late is not None:
-            self._late.remove(self)
-        self._start(self._watch(self._limit))
         if self._patience is not None:
             self._patience.begin()
+        if self._listening:
+            return
+        self._listening = True
+        connection = self.connection
+        connection.on_lost = self._left
+        if connection.transport.is_closing():
+            self._left()
 
-    def attach(self, exchange: Exchange, patience: Patience) -> None:
+    def count(self, patience: Patience) -> None:
+        """From now on, the model is given so long."""
+        self._patience = patience
+        if self._listening:
+            patience.begin()
+
+    def attach(self, exchange: Exchange) -> None:
         """Name the call that takes the upload, and that the disconnect or the end of patience ends."""
         self._exchange = exchange
-        self._patience = patience
-        if self._tasks:
-            patience.begin()
         if self.gone or self.refusal is not None:
             exchange.abandon()
-        elif self._upload is not None:
-            self._start(_pass_on(self._upload, exchange))
+        elif self._tasks and self._incoming is not None:
+            self._start(self._incoming.pass_on(exchange))
+
+    def sent(self) -> None:
+        """Note that the model has the body."""
+        if self._incoming is not None:
+            self._incoming.close()
 
     async def unless_gone(self, waiting: Awaitable[T]) -> T:
         """Wait for something that a disconnect ends.
 
         Raises:
-            AnswerError: The client left, or sent too much.
+            AnswerError: The client left, sent too much, or waited too long.
         """
         self._waiting = asyncio.current_task()
+        self.begin()
         try:
             return await waiting
         except asyncio.CancelledError:
             if self.refusal is not None:
                 raise self.refusal from None
             if self.gone:
-                raise _left() from None
+                raise gone() from None
             raise
         finally:
             self._waiting = None
 
-    async def _watch(self, limit: int) -> None:
-        upload, size = self._upload, 0
-        while (message := await self._receive())["type"] != "http.disconnect":
-            if upload is None:
-                continue
-            body = message.get("body", b"")
-            size += len(body)
-            if size > limit:
-                self.refusal = too_large(limit)
-                self._stop()
-                return
-            more = message.get("more_body", False)
-            # While nobody takes the body, the disconnect is noticed only as long as this does not wait.
-            await upload.put((body, 0 if more else wire.LAST))
-            if not more:
-                upload = None
+    def end(self, refusal: AnswerError) -> None:
+        """End the request, although the client is there."""
+        self.refusal = self.refusal or refusal
+        self._stop()
+        if self._incoming is not None and self._exchange is None and self._waiting is None:
+            self.connection.wake()
+
+    def lose_patience(self, seconds: float) -> None:
+        """End the request, because nothing has come of it for so long."""
+        what = "the model was silent" if self._exchange is not None else "it waited for its turn"
+        self.end(AnswerError(504, f"{what} for {seconds:g} s"))
+
+    def abort(self) -> None:
+        """Cut the connection, whatever waits to be sent."""
+        self.connection.transport.abort()
+
+    def _left(self) -> None:
         self.gone = True
         self._stop()
 
@@ -209,33 +196,28 @@ class Client:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
 
     def close(self) -> None:
-        """Stop waiting for the disconnect."""
-        if self._late is not None:
-            self._late.remove(self)
+        """Stop looking after the request."""
+        self._intake.late.remove(self)
+        if self._incoming is not None:
+            self._incoming.close()
+        if self._listening:
+            self.connection.on_lost = None
         for task in self._tasks:
             task.cancel()
 
     async def refuse(self, error: AnswerError) -> None:
         """Send an error answer."""
         self.close()
-        if not self.gone:
-            await self.respond(
-                error.status, self.dialect.error(error.status, error.message, error.extra), error.headers
-            )
+        if self.gone:
+            return
+        self.status = error.status
+        headers, body = render_error(error, self.dialect, self.ask)
+        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
-    async def respond(
-        self,
-        status: int,
-        body: bytes,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-        content_type: bytes = b"application/json",
-    ) -> None:
+    async def respond(self, body: bytes, content_type: bytes = b"application/json") -> None:
         """Send a whole answer."""
-        if status in _BODILESS:
-            body, content = b"", []
-        else:
-            content = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-        await self.start(status, [*content, *headers])
+        await self.start(200, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))])
         await self.send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -245,23 +227,3 @@ class Client:
         if self.generation is not None:
             headers.append((b"x-truss-generation", b"%d" % self.generation))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _pass_on(upload: asyncio.Queue[tuple[bytes, int]], exchange: Exchange) -> None:
-    last = 0
-    while not last:
-        body, last = await upload.get()
-        await exchange.send(wire.BODY, body, last)
-
-
-def too_large(limit: int) -> AnswerError:
-    """Return the error for a body over the limit.
-
-    The connection stays open: the rest of the body is read and thrown away, or else a client that is still sending
-    would meet a reset connection before it sees this answer.
-    """
-    return AnswerError(413, f"the request body is larger than {limit} bytes")
-
-
-def _left() -> AnswerError:
-    return AnswerError(GONE, "the client left before its request was answered")

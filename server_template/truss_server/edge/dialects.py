@@ -40,14 +40,14 @@ class Dialect:
             return dump_json({"type": "error", "error": {"type": kind, "message": text, **extra}})
         return dump_json({"error": {"message": text, "type": kind, "param": None, "code": None, **extra}})
 
-    def stream_error(self, message: Any, extra: dict[str, Any] | None = None) -> bytes:
+    def stream_error(self, status: int, message: Any, extra: dict[str, Any]) -> bytes:
         """Return the server-sent event that tells a stream's client of an error."""
         if self.name == "responses":
             text = message if isinstance(message, str) else dump_json(message).decode()
             body = dump_json({"type": "error", "code": "server_error", "message": text, "param": None})
             return b"event: error\ndata: " + body + b"\n\n"
         prefix = b"event: error\n" if self.name == "anthropic" else b""
-        return prefix + b"data: " + self.error(500, message, extra) + b"\n\n"
+        return prefix + b"data: " + self.error(status, message, extra) + b"\n\n"
 
 
 _KINDS = {

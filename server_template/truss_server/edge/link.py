@@ -24,7 +24,8 @@ class Exchange:
     Args:
         link: The connection.
         stream: Number of the stream.
-        on_end: Called when the worker is done with the call, which may be after the client has left.
+        on_end: Called when the worker is done with the call, which may be after the client has left, with `measure`:
+            whether it came to its own end.
 
         ask: The request it belongs to, for the log; None for the edge's own.
 
@@ -37,7 +38,7 @@ class Exchange:
     """
 
     def __init__(
-        self, link: Link, stream: int, on_end: Callable[[], None], ask: Ask | None, generation: int
+        self, link: Link, stream: int, on_end: Callable[..., None], ask: Ask | None, generation: int
     ) -> None:
         self.ask = ask
         self.head: dict[str, Any] | None = None
@@ -47,6 +48,7 @@ class Exchange:
         self._link = link
         self._stream = stream
         self._on_end = on_end
+        self._abandoned = False
         self.generation = generation
         self._chunks: list[bytes] = []
         self._events: deque[tuple[dict[str, Any], int]] = deque()  # of a websocket, with bytes of the window
@@ -83,6 +85,7 @@ class Exchange:
     def abandon(self) -> None:
         """Tell the worker that nobody waits any more; what it still says is thrown away."""
         if not self.over:
+            self._abandoned = True
             self._link.write(wire.encode(wire.CANCEL, self._stream))
             self._end()
 
@@ -161,7 +164,7 @@ class Exchange:
         done = piece == wire.ERROR or kind == wire.DATA | wire.LAST
         if done:
             self._end()
-            self._on_end()
+            self._on_end(measure=not self._abandoned)
         return done
 
     def _take_message(self, payload: bytes, *, last: bool) -> None:
@@ -173,11 +176,11 @@ class Exchange:
         else:  # the rest cannot come without credit; a whole event waits for its client
             self.consumed(len(payload))
 
-    def lost(self, reason: str) -> None:
-        """End the answer because the worker is gone."""
-        self.error = {"status": 500, "detail": reason, "headers": [], "lost": True}
+    def fail(self, status: int, reason: str) -> None:
+        """End the answer because nothing more will come of it."""
+        self.error = {"status": status, "detail": reason, "headers": []}
         self._end()
-        self._on_end()
+        self._on_end(measure=False)
 
 
 def _resolve(future: asyncio.Future[None] | None) -> None:
@@ -185,7 +188,7 @@ def _resolve(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
-def _nothing() -> None:
+def _nothing(*, measure: bool) -> None:
     """What happens at the end of a call nobody counts."""
 
 
@@ -218,6 +221,7 @@ class Link(asyncio.Protocol):
         self._remembered: dict[int, Ask | None] = {}
         self._streams = 0
         self._transport: asyncio.Transport | None = None
+        self._lost = ""
         self._outbox: list[bytes] = []
         self.closed: asyncio.Future[None] = loop.create_future()
 
@@ -245,7 +249,7 @@ class Link(asyncio.Protocol):
             self._on_broken(str(exc))
 
     def open(
-        self, head: wire.Call, on_end: Callable[[], None] = _nothing, ask: Ask | None = None
+        self, head: wire.Call, on_end: Callable[..., None] = _nothing, ask: Ask | None = None
     ) -> Exchange:
         """Begin a call.
 
@@ -256,8 +260,12 @@ class Link(asyncio.Protocol):
         """
         # u32 numbers: a stream's number comes again after four billion calls, long after its call has ended.
         self._streams = self._streams % 0xFFFFFFFF + 1
+        exchange = Exchange(self, self._streams, on_end, ask, head[3])
+        if self._lost:
+            exchange.fail(500, self._lost)
+            return exchange
         self.write(wire.encode(wire.CALL, self._streams, wire.pack(head)))
-        exchange = self._exchanges[self._streams] = Exchange(self, self._streams, on_end, ask, head[3])
+        self._exchanges[self._streams] = exchange
         return exchange
 
     def remember(self, stream: int, ask: Ask | None) -> None:
@@ -280,6 +288,13 @@ class Link(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(frames))
 
+    def give_up(self, reason: str) -> None:
+        """End every call because the server cannot wait for it any longer."""
+        exchanges, self._exchanges = self._exchanges, {}
+        for stream, exchange in exchanges.items():
+            self.write(wire.encode(wire.CANCEL, stream))
+            exchange.fail(503, reason)
+
     def calls(self, generation: int | None = None) -> int:
         """Return how many calls run, of a generation or of all."""
         exchanges = self._exchanges.values()
@@ -290,9 +305,10 @@ class Link(asyncio.Protocol):
         self.write(wire.encode(wire.STOP, 0))
 
     def lost(self, reason: str) -> None:
-        """End every call because the worker is gone."""
+        """End every call, and each that is opened later, because the worker is gone."""
+        self._lost = reason
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
-            exchange.lost(reason)
+            exchange.fail(500, reason)
         if self._transport is not None:
             self._transport.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from truss_server.edge.client import Client
+    from truss_server.edge.websockets import Session
 
 LINE = 64 * 1024
 """Characters of one message that are kept."""
@@ -75,7 +76,7 @@ class Log:
         record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
         self._put(record)
 
-    def access(self, client: Client, seconds: float) -> None:
+    def access(self, client: Client | Session, seconds: float) -> None:
         """Log an answered request, with how long it took; the line is made on the log's thread."""
         self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
 
@@ -142,19 +143,16 @@ def _stamp(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
-def _access_fields(client: Client, seconds: float) -> dict[str, Any]:
+def _access_fields(client: Client | Session, seconds: float) -> dict[str, Any]:
     scope = client.scope
-    fields = {
+    return {
         "levelname": "INFO",
         "message": f"{scope['method']} {scope['path']} {client.status}",
         "source": "edge",
-        "request_id": client.ask.request_id,
         "status": client.status,
         "duration_ms": round(seconds * 1000, 3),
+        **client.ask.log_fields,
     }
-    if client.ask.traceparent:
-        fields["traceparent"] = client.ask.traceparent
-    return fields
 
 
 class LibraryHandler(logging.Handler):

@@ -81,6 +81,18 @@ class Metrics:
         """Return all of them as text."""
         return generate_latest(self.registry)
 
+    def join(self, theirs: bytes) -> bytes:
+        """Return all of them as text, and what the model's code registered under other names."""
+        ours = self.render()
+        names = {line.split()[2] for line in ours.splitlines() if line.startswith(b"# TYPE ")}
+        kept, keep = [], True
+        for line in theirs.splitlines(keepends=True):
+            if line.startswith((b"# HELP ", b"# TYPE ")):
+                keep = line.split()[2] not in names
+            if keep:
+                kept.append(line)
+        return ours + b"".join(kept)
+
     def _answered(self, method: str, status: int) -> Callable[[], None]:
         return self._requests.labels(method, str(status)).inc
 

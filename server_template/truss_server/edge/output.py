@@ -62,10 +62,10 @@ async def copy_output(stream: asyncio.StreamReader | None, log: Log) -> None:
                 return
             had = lines.rest
             complete = lines.feed(chunk)
-            if complete or not had:
-                begun = loop.time()
             _log(log, complete)
             await log.keep_up()
+            if complete or not had:
+                begun = loop.time()  # after the wait: what was not read meanwhile is not late
             reading = loop.create_task(stream.read(LINE))
     finally:
         reading.cancel()

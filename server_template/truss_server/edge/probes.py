@@ -73,5 +73,5 @@ class Probes:
 
     async def metrics(self) -> Response:
         """Show the edge's metrics and the model's own."""
-        text = self._metrics.render() + await self._supervisor.ask_metrics()
+        text = self._metrics.join(await self._supervisor.ask_metrics())
         return Response(text, media_type=PROMETHEUS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from truss_server.edge.dialects import ROUTES, Dialect
+from truss_server.edge.dialects import ANTHROPIC, OPENAI, PLAIN, RESPONSES, ROUTES, Dialect
 
 WEBSOCKETS = frozenset({"/websocket", "/v1/websocket"})
 
@@ -13,8 +13,16 @@ _ENVIRONMENT = re.compile(r"/(?:environments/(?P<name>[^/]+)|(?P<fixed>productio
 _DIRECT = frozenset({"/predict", "/websocket"})
 
 
-class WrongEnvironmentError(Exception):
-    """The path names an environment that is not this deployment's."""
+_FAMILIES = (
+    ("/v1/messages", ANTHROPIC),
+    ("/v1/responses", RESPONSES),
+    ("/v1/models/", PLAIN),
+    ("/v1/", OPENAI),
+)
+
+
+class WrongPlaceError(Exception):
+    """The path names an environment that is not this deployment's, or nothing that is below one."""
 
 
 def find_route(path: str) -> tuple[str, Dialect] | None:
@@ -25,6 +33,12 @@ def find_route(path: str) -> tuple[str, Dialect] | None:
     return found
 
 
+def find_dialect(path: str) -> Dialect:
+    """Return the shape in which errors are told on a path, whether or not it leads anywhere."""
+    path = _ENVIRONMENT.sub(r"\g<rest>", path).removeprefix("/sync")
+    return next((dialect for prefix, dialect in _FAMILIES if path.startswith(prefix)), PLAIN)
+
+
 def strip_environment(path: str, environment: str) -> str:
     """Return a path without its environment: `/environments/{env}/predict` is `/predict`.
 
@@ -32,17 +46,19 @@ def strip_environment(path: str, environment: str) -> str:
     any route.
 
     Raises:
-        WrongEnvironmentError: It is another environment's.
+        WrongPlaceError: It is another environment's, or there is nothing of that name below one.
     """
     match = _ENVIRONMENT.fullmatch(path)
     if match is None:
         return path
-    rest = match["rest"]
-    if rest.startswith("/sync/"):
-        rest = rest[len("/sync") :]
-    elif rest not in _DIRECT:
-        return path
-    named = match["name"] or match["fixed"]
+    named, rest = match["name"] or match["fixed"], match["rest"]
     if named != environment:
-        raise WrongEnvironmentError(f"this is the deployment in the environment {environment}, not {named}")
+        raise WrongPlaceError(f"this is the deployment in the environment {environment}, not {named}")
+    if rest.startswith("/sync/"):
+        return rest[len("/sync") :]
+    if rest not in _DIRECT:
+        text = (
+            f"below the environment {environment} there are /predict, /websocket and /sync/..., and no {rest}"
+        )
+        raise WrongPlaceError(text)
     return rest

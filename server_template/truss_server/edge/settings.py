@@ -14,6 +14,9 @@ from truss_server.protocol import DEFAULT_CONCURRENCY, DEVELOPMENT, MANIFEST, Ma
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CLIENT_TIMEOUT = 75.0
+"""Seconds: longer than the idle time of common proxies."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,6 +37,8 @@ class Settings:
         read_timeout: Seconds a stream may be silent before it is given up.
         drain_timeout: Seconds running calls are given to finish after SIGTERM.
         body_limit: Bytes of a request body; more are answered 413.
+        client_timeout: Seconds a client may keep the server waiting: for a request, for the rest of one, for room for
+            its answer.
     """
 
     version: Version
@@ -50,6 +55,7 @@ class Settings:
     request_timeout: float
     queue: int
     body_limit: int
+    client_timeout: float
 
     @property
     def development(self) -> bool:
@@ -74,6 +80,12 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
     parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
     parser.add_argument("--control", type=Path, help="folder, to take edits by a socket in it")
+    parser.add_argument(
+        "--client-timeout",
+        type=float,
+        default=CLIENT_TIMEOUT,
+        help="seconds a client may keep the server waiting (%(default)g)",
+    )
     args = parser.parse_args(arguments)
     root, generation, python = args.release.resolve(), 1, args.python
     if args.control is not None and (current := current_version(args.control.resolve())):
@@ -99,4 +111,5 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         request_timeout=float(runtime["request_timeout"]),
         queue=int(runtime["max_queue"]),
         body_limit=int(runtime["max_body_bytes"]),
+        client_timeout=args.client_timeout,
     )

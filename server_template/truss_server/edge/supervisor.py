@@ -171,6 +171,12 @@ class Supervisor:
         """Say that the server is on its way out, while it finishes what was begun."""
         self._leaving = True
 
+    def give_up(self) -> None:
+        """End the calls that have not come to their end while the server could wait for them."""
+        for worker in self._workers:
+            if worker.link is not None:
+                worker.link.give_up("the server is stopping")
+
     async def stop(self) -> None:
         """End all workers: ask, then insist."""
         self._stopping.set()

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +126,7 @@ class Worker:
         if self.link is None or asked in self._unanswered:
             return None
         exchange = self.link.open(
-            (method, "lines", None, self.generation), partial(self._unanswered.discard, asked)
+            (method, "lines", None, self.generation), lambda **_: self._unanswered.discard(asked)
         )
         try:
             answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
@@ -242,9 +241,7 @@ class Worker:
     def _on_log(self, record: Mapping[str, Any], ask: Ask | None) -> None:
         fields = {key: value for key, value in record.items() if key not in ("level", "message")}
         if ask is not None:
-            fields["request_id"] = ask.request_id
-            if ask.traceparent:
-                fields["traceparent"] = ask.traceparent
+            fields |= ask.log_fields
         self._log.write(str(record["level"]), str(record["message"]), source="model", **fields)
 
     def _on_broken(self, reason: str) -> None:

@@ -1,0 +1,101 @@
+"""A transport that sends the head of an answer with its body, and notices a client that leaves unread."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LOOK_SECONDS = 0.1
+"""Between two looks whether the client of a connection that is not read is still there."""
+
+_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere an end is told in any case
+
+
+class Joining:
+    """Holds the head of an answer until the next write, which uvicorn makes at once.
+
+    While reading is paused the loop does not look at the socket, so this does, from time to time.
+
+    Args:
+        transport: Of the connection.
+        protocol: Knows whether an answer has begun.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._answer: object = None  # the newest whose head was written
+        self._head = b""
+        self._looking: asyncio.TimerHandle | None = None
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Write bytes; part of asyncio.Transport."""
+        answer = self._protocol.cycle
+        if answer is not self._answer and answer.response_started:
+            self._answer = answer
+            self._head = data
+            return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write the head that is held."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Close the connection when all is written; part of asyncio.Transport."""
+        self.flush()
+        self._transport.close()
+        self._linger(None)
+
+    def _linger(self, before: int | None) -> None:
+        """Cut a connection that is closed but whose client does not take what is left."""
+        left = self._transport.get_write_buffer_size()
+        if left and left == before:
+            self._transport.abort()
+        elif left:
+            self._protocol.loop.call_later(self._protocol.timeout_keep_alive, self._linger, left)
+
+    def pause_reading(self) -> None:
+        """Read nothing for now; part of asyncio.Transport."""
+        self._transport.pause_reading()
+        self._look_later()
+
+    def resume_reading(self) -> None:
+        """Read again; part of asyncio.Transport."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._transport.resume_reading()
+
+    def _look_later(self) -> None:
+        self._looking = self._protocol.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if self._transport.is_closing():
+            return
+        if has_left(self._transport.get_extra_info("socket").fileno()):
+            self._transport.abort()
+        else:
+            self._look_later()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def has_left(descriptor: int) -> bool:
+    """Tell whether the other side of a socket has closed it, whatever still waits there to be read."""
+    poll = select.poll()
+    poll.register(descriptor, _LEFT)
+    return bool(poll.poll(0))
