@@ -14,16 +14,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 from truss_server import __version__
+from truss_server.edge.background import Background
 from truss_server.edge.peer import LINE, Peer
-from truss_server.edge.version import FailedError, RefusedError
+from truss_server.edge.version import FailedError, RefusedError, Swap
 from truss_server.edge.versions import BadEditError, Versions
 from truss_server.protocol import CONTROL_SOCKET, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from truss_server.edge.logs import Log
     from truss_server.edge.settings import Settings
@@ -35,8 +36,6 @@ PROTOCOL = 1
 
 FIRST_SECONDS = 10.0
 """What a peer has to say who it is."""
-
-T = TypeVar("T")
 
 
 _WAYS = ("swap", "load")
@@ -65,7 +64,7 @@ class Control:
         self._numbers = settings.version.generation
         self._session: dict[str, str] | None = None
         self._lock = asyncio.Lock()  # of the edit that is under way; its session may have ended
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
 
     async def serve(self) -> asyncio.Server:
         """Listen; return the server, to be closed.
@@ -126,7 +125,7 @@ class Control:
             else:
                 tar.write(_NO_FILES)
             tar.seek(0)
-            work = self._background(self._work(wish, tar, gone, held.pop_all()))
+            work = self._background.begin(self._work(wish, tar, gone, held.pop_all()))
         ahead = peer.read_ahead()
         await asyncio.wait({work, ahead}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done() and ahead.exception() is not None:
@@ -145,13 +144,7 @@ class Control:
             return answer
 
     def _tidy(self) -> None:
-        self._background(asyncio.to_thread(self._versions.tidy, self._supervisor.oldest))
-
-    def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._background.begin(asyncio.to_thread(self._versions.tidy, self._supervisor.oldest))
 
     async def _about(self) -> dict[str, Any]:
         version = self._supervisor.version
@@ -215,7 +208,7 @@ class Control:
         try:
             if how == "swap":
                 try:
-                    await self._supervisor.swap(version, wish["modules"], wish["keep"], gone)
+                    await self._supervisor.swap(version, Swap(wish["modules"], wish["keep"]), gone)
                 except RefusedError as exc:
                     how, because = "load", str(exc)
                 except FailedError as exc:

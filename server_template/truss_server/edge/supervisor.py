@@ -9,24 +9,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
+from truss_server.edge.background import Background
 from truss_server.edge.leaving import drop, retire
-from truss_server.edge.version import FailedError, RefusedError, Version
+from truss_server.edge.restarts import BACKOFF, Restarts
+from truss_server.edge.version import FailedError, RefusedError, Swap, Version
 from truss_server.edge.worker import Worker
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from truss_server.edge.link import Link
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
-
-BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before the first, second, ... start after a death; with one death more in a row it is given up."""
-
-STEADY = 60.0
-"""Seconds a worker must have been ready for its death not to count as one more in a row."""
 
 HEALTH_SECONDS = 1.0
 """How long a model's answer to whether it is healthy counts."""
@@ -61,7 +57,7 @@ class Supervisor:
         self._worker: Worker | None = None  # whose end is a death
         self._serving: Worker | None = None  # which new calls go to
         self._workers: set[Worker] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._held: asyncio.Future[None] | None = None
         self._trouble = ""
         self._leaving = False
@@ -142,7 +138,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
-        deaths = 0
+        restarts = Restarts(self._backoff)
         self._worker = self._start(self._version)
         while True:
             worker = self._worker
@@ -157,12 +153,11 @@ class Supervisor:
             if not self.was_ready:
                 self._on_failed(reason)
                 return EXIT_LOAD_FAILED
-            deaths = 1 if time.monotonic() - ready_at > STEADY else deaths + 1
-            if deaths > len(self._backoff):
-                self._trouble = f"{reason}, {deaths} times in a row"
+            delay = restarts.delay(ready_at)
+            if delay is None:
+                self._trouble = f"{reason}, {restarts.deaths} times in a row"
                 self._log.write("ERROR", f"giving up: {self._trouble}")
                 return EXIT_WORKER_LOST
-            delay = self._backoff[deaths - 1]
             self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
             self._report("restarting", reason)
@@ -208,10 +203,9 @@ class Supervisor:
                 self._on_failed(str(exc), exc.trace)
             return math.inf
         if worker is self._worker and worker is not self._serving:
-            back = self.was_ready
-            self._serve(worker)
-            if back:
+            if self.was_ready:
                 self._report("ready", "")
+            self._serve(worker)
         return time.monotonic()
 
     def _serve(self, worker: Worker) -> None:
@@ -243,13 +237,7 @@ class Supervisor:
         """Number of the oldest version that a worker may still read files of."""
         return min((worker.oldest for worker in self._workers), default=self._version.generation)
 
-    async def swap(
-        self,
-        version: Version,
-        modules: Sequence[str],
-        keep: Mapping[str, Sequence[str]],
-        gone: asyncio.Future[None],
-    ) -> None:
+    async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
 
         Raises:
@@ -260,11 +248,11 @@ class Supervisor:
         if worker is None or worker.link is None:
             raise RefusedError("no model is loaded at the moment")
         before, link = worker.generation, worker.link
-        await worker.swap(version, modules, keep, gone)
+        await worker.swap(version, how, gone)
         self._version = version
         self._health = None
         self._tell(f"generation {version.generation}")
-        self._background(drop(link, before))
+        self._background.begin(drop(link, before))
 
     async def load(self, version: Version, gone: asyncio.Future[None], *, beside: bool) -> None:
         """Have a new worker load a version and take over.
@@ -285,7 +273,7 @@ class Supervisor:
             self._version = version
             self._serve(worker)
             if before is not None:
-                self._background(retire(before, self._drain))
+                self._background.begin(retire(before, self._drain))
         else:
             await self._replace(before, version, gone)
 
@@ -316,8 +304,3 @@ class Supervisor:
         self._worker = self._start(version)
         await self._worker.until_ready(gone)
         self._serve(self._worker)
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from truss_server.protocol import Manifest
@@ -30,6 +31,19 @@ class Version:
     python: str
     environment: str
     swaps: bool
+
+
+@dataclass(frozen=True)
+class Swap:
+    """How a version's code is brought up beside that of another.
+
+    Attributes:
+        modules: Files that are to be executed again.
+        keep: Names, by file, whose objects stay what they are.
+    """
+
+    modules: Sequence[str]
+    keep: Mapping[str, Sequence[str]]
 
 
 class FailedError(Exception):

@@ -17,11 +17,11 @@ from truss_server.edge.version import FailedError, RefusedError
 from truss_server.protocol import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from truss_server.edge.asks import Ask
     from truss_server.edge.logs import Log
-    from truss_server.edge.version import Version
+    from truss_server.edge.version import Swap, Version
 
 _BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
 
@@ -68,19 +68,12 @@ class Worker:
         self._astray = False  # its newest code is none that was taken
         self.life = loop.create_task(self._live())
 
-    async def swap(
-        self,
-        version: Version,
-        modules: Sequence[str],
-        keep: Mapping[str, Sequence[str]],
-        gone: asyncio.Future[None],
-    ) -> None:
+    async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Bring up a version's code beside the running one; from then on it is the newest.
 
         Args:
             version: What to import.
-            modules: Files that are to be executed again.
-            keep: Names, by file, whose objects stay what they are.
+            how: Which of it is executed, and what stays.
             gone: Resolved when nobody wants it any more.
 
         Raises:
@@ -92,9 +85,9 @@ class Worker:
         if self._astray:
             raise RefusedError("an earlier edit was left before it had been taken")
         swap = self._swap = asyncio.get_running_loop().create_future()
-        wish = {"root": str(version.root), "generation": version.generation, "modules": [*modules]}
+        wish = {"root": str(version.root), "generation": version.generation, "modules": [*how.modules]}
         self.link.write(
-            wire.encode(wire.SWAP, 0, wire.pack({**wish, "keep": {k: [*v] for k, v in keep.items()}}))
+            wire.encode(wire.SWAP, 0, wire.pack({**wish, "keep": {k: [*v] for k, v in how.keep.items()}}))
         )
         ends: set[asyncio.Future[Any]] = {swap, gone}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
