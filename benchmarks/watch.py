@@ -25,6 +25,9 @@ LOAD_SECONDS = 1.0
 IDLE_SECONDS = 20.0
 WAIT_SECONDS = 60.0
 
+PAUSE_SECONDS = 0.25
+"""Between an answer and the next save, where something is done that nobody waits for: authors are no faster."""
+
 POLL_SECONDS = 0.002
 """Between an answer and the next question; the model's processes need the same cores."""
 
@@ -64,7 +67,9 @@ def measure_target(target: str) -> Iterator[Figure]:
         yield from _of_swaps(f"save to answer, {target}", swaps, LIMITS[target])
         loads = watched.loads()
         yield figure(f"load() after {EDITS} edits of predict, {target}", [loads], limit=1, unit="x")
-        seconds = [watched.edit(f"loaded {number}", "loaded NUMBER") for number in range(LOADS)]
+        seconds = [
+            watched.edit(f"loaded {number}", "loaded NUMBER", PAUSE_SECONDS) for number in range(LOADS)
+        ]
         beyond = [one - LOAD_SECONDS * 1000 for one in seconds]
         name = f"save to answer beyond load(), {target}, p95"
         yield figure(name, beyond, limit=200, unit="ms", share=0.95)
@@ -72,7 +77,9 @@ def measure_target(target: str) -> Iterator[Figure]:
     files |= {f"data/d{number % 50}/{number}.bin": str(number) for number in range(DATA)}
     with _watching(target, files) as watched:
         name = f"{len(files):,} files"
-        swaps = [watched.edit(f"predict {number}", "predict NUMBER") for number in range(EDITS)]
+        swaps = [
+            watched.edit(f"predict {number}", "predict NUMBER", PAUSE_SECONDS) for number in range(EDITS)
+        ]
         yield from _of_swaps(f"save to answer, {target}, {name}", swaps, LIMITS[target])
         time.sleep(1)
         yield figure(f"idle watcher, {target}, {name}", [watched.idle()], limit=1, unit="%")
@@ -98,8 +105,9 @@ class _Watched:
         self._address = urlsplit(url).netloc
         self._model = MODEL
 
-    def edit(self, wanted: str, line: str) -> float:
+    def edit(self, wanted: str, line: str, pause: float = 0) -> float:
         """Save the model with a line in another version; return the milliseconds until an answer has it."""
+        time.sleep(pause)
         text = _filled(self._model.replace(line, wanted))
         with closing(HTTPConnection(self._address, timeout=WAIT_SECONDS)) as connection:
             _ask(connection)

@@ -113,15 +113,16 @@ class Versions:
 
     def _prepare(self) -> None:
         """Have `next` hold the files of the newest version; there may be very many."""
-        if self._prepared == self._root:
+        root = self._root  # an edit may be kept meanwhile
+        if self._prepared == root:
             return
         place = self._folder / NEXT
         shutil.rmtree(place, ignore_errors=True)
-        for folder, names in _folders(self._root):
+        for folder, names in _folders(root):
             (place / folder).mkdir(parents=True, exist_ok=True)
             for name in names:
-                _link(f"{self._root}/{folder}{name}", f"{place}/{folder}{name}")
-        self._prepared = self._root
+                _link(f"{root}/{folder}{name}", f"{place}/{folder}{name}")
+        self._prepared = root
 
     def keep(self, root: Path, python: str) -> None:
         """Have a version be the one that edits apply to, and that a restart comes back with.
