@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
+_SHARED = (
+    *(ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.JoinedStr, ast.FormattedValue, ast.expr_context),
+    *(ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
+)
+"""What an expression is made of whose value is the same object, or one that cannot change, each time."""
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -28,6 +34,7 @@ class Definition:
         early: What of that it does while the file is imported: decorators, defaults, bases, calls.
         bases: Identifiers in the bases of a class.
         methods: Of a class.
+        makes: Names that the body of a class binds to what is made anew with the class.
         harmless: Of a statement: it only imports, and binds constants.
     """
 
@@ -38,6 +45,7 @@ class Definition:
     early: Facts = field(default_factory=Facts)
     bases: frozenset[str] = frozenset()
     methods: tuple[Definition, ...] = ()
+    makes: frozenset[str] = frozenset()
     harmless: bool = False
 
     @property
@@ -129,7 +137,7 @@ def _definitions(node: ast.stmt) -> Iterator[Definition]:
 
 def _import(node: ast.Import | ast.ImportFrom, name: str) -> Definition:
     facts = find_facts(node)
-    if isinstance(node, ast.Import):
+    if isinstance(node, ast.Import) and node.names[0].asname is None:
         facts = replace(facts, unknowable=frozenset())  # where the module is used will say so
     return Definition("statement" if name == "*" else "import", (name,), _code(node), facts, harmless=True)
 
@@ -182,7 +190,25 @@ def _class(node: ast.ClassDef) -> Definition:
         find_facts(*heads, *body, used=True),
         base_names,
         tuple(_function(item) for item in methods),
+        frozenset(name for item in node.body for name in _made(item)),
     )
+
+
+def _made(node: ast.stmt) -> Iterator[str]:
+    """Return the names that a statement in a class binds to an object of this version of the class."""
+    if isinstance(node, Function):
+        caches = {"cache", "lru_cache"} & find_facts(*node.decorator_list).names
+        yield from [node.name] if caches else []
+    elif isinstance(node, ast.ClassDef):
+        yield node.name
+    elif not isinstance(node, (ast.Assign, ast.AnnAssign)) or _is_made(node.value):
+        for one in ast.walk(node):
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                yield one.id
+
+
+def _is_made(value: ast.expr | None) -> bool:
+    return value is not None and not all(isinstance(part, _SHARED) for part in ast.walk(value))
 
 
 def _is_harmless(node: ast.stmt) -> bool:

@@ -6,10 +6,16 @@ import ast
 import re
 from dataclasses import dataclass
 
-UNKNOWABLE = frozenset(
-    {"exec", "eval", "globals", "vars", "__import__", "importlib", "runpy", "pkgutil"}
-    | {"pickle", "dill", "cloudpickle", "joblib", "__dict__", "__subclasses__"}
+FINDS_BY_NAME = frozenset(
+    {"__import__", "import_module", "runpy", "pkgutil", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
+    | {"read_pickle", "torch.load without weights_only=True", "allow_pickle=True"}
 )
+"""What finds modules and classes by names that are nowhere in the code: imports by name, and unpickling."""
+
+UNKNOWABLE = FINDS_BY_NAME | {
+    *("exec", "eval", "globals", "vars", "importlib", "gc", "_getframe", "currentframe"),
+    *("__dict__", "__subclasses__", "__getattribute__", "getmembers", "getattr_static"),
+}
 """Names behind which any definition of the package may be meant."""
 
 BY_NAME = frozenset({"getattr", "attrgetter", "methodcaller"})
@@ -92,7 +98,10 @@ class _Collector:
             if node.attr == "modules" and _base(node.value) == {"sys"}:
                 self._found["unknowable"].add("sys.modules")
             return
-        value = node.value
+        self._sets(node.value)
+
+    def _sets(self, value: ast.expr) -> None:
+        """Take in that an attribute of a value is set or deleted."""
         of_type = isinstance(value, ast.Attribute) and value.attr == "__class__"
         of_type = of_type or (isinstance(value, ast.Name) and value.id == "cls")
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
@@ -106,9 +115,18 @@ class _Collector:
             self._found["changes"].update(_base(node.func.value))
         if called in BY_NAME:
             self._asked(node, 1 if called == "getattr" else 0)
-        for keyword in node.keywords:
-            if keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is False:
-                self._found["unknowable"].add("weights_only=False")
+        if called in {"setattr", "delattr"} and node.args:
+            self._sets(node.args[0])
+        self._unpickles(node, called)
+
+    def _unpickles(self, node: ast.Call, called: str) -> None:
+        given = {one.arg: one.value for one in node.keywords}
+        tensors = called == "load" and ("map_location" in given or ast.unparse(node.func) == "torch.load")
+        safe = getattr(given.get("weights_only"), "value", None) is True
+        if (tensors or "weights_only" in given) and not safe:
+            self._found["unknowable"].add("torch.load without weights_only=True")
+        if "allow_pickle" in given and getattr(given["allow_pickle"], "value", None) is not False:
+            self._found["unknowable"].add("allow_pickle=True")
 
     def _asked(self, node: ast.Call, place: int) -> None:
         asked = node.args[place : place + 1] if place else node.args

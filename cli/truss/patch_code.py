@@ -59,7 +59,7 @@ class _Side:
     def codes(self, path: str) -> dict[str, tuple[str, ...]]:
         """Return what each name at the top of a file stands for, by its code; methods of the model's class apart."""
         found: dict[str, tuple[str, ...]] = {}
-        for one in self._definitions(path):
+        for one in self.definitions(path):
             taken_apart = one.kind == "class" and (path, one.binds[0]) in self.reach.family
             for name in one.binds:
                 found[name] = (*found.get(name, ()), one.code if taken_apart else one.whole_code)
@@ -70,9 +70,10 @@ class _Side:
 
     def statements(self, path: str) -> list[Definition]:
         """Return what a file does, other than to define and to import, when it is imported."""
-        return [one for one in self._definitions(path) if one.kind == "statement"]
+        return [one for one in self.definitions(path) if one.kind == "statement"]
 
-    def _definitions(self, path: str) -> tuple[Definition, ...]:
+    def definitions(self, path: str) -> tuple[Definition, ...]:
+        """Return what a file says."""
         return self.modules.sources[path].definitions if path in self.modules.sources else ()
 
 
@@ -136,6 +137,14 @@ def _model_names(before: _Side, after: _Side, path: str) -> set[str]:
 def _cannot_run_again(side: _Side, path: str) -> CodeChange | None:
     """Return why a file cannot be executed again beside what `load()` made."""
     reached = {name for where, name in side.reach.via if where == path}
+    bound = sorted(side.reach.bound_globally.get(path, ()))
+    if bound:  # a thread goes on to bind it in the module that ran before
+        return CodeChange(f"`load` uses code that declares `global {bound[0]}`", path, "load")
+    for one in side.definitions(path):
+        held = sorted(one.makes & side.reach.used)
+        if held and not _stays(side.reach, (path, one.binds[0]), one):
+            reason = f"`load` uses `{held[0]}`, which `{one.binds[0]}` makes anew in its body"
+            return CodeChange(reason, path, "load")
     for one in side.statements(path):
         if one.facts.changes & side.reach.state or one.facts.names & side.reach.touching:
             names = sorted(one.facts.changes & side.reach.state) or sorted(
@@ -153,9 +162,12 @@ def _kept(side: _Side, modules: list[str]) -> dict[str, tuple[str, ...]]:
     """Return the names in modules that `load()` used: what they stand for stays."""
     keep = {}
     for path in modules:
-        names = set(side.reach.bound_globally.get(path, ()))
-        for one in side.modules.sources[path].definitions:
-            names.update(name for name in one.binds if _stays(side.reach, (path, name), one))
+        names = {
+            name
+            for one in side.modules.sources[path].definitions
+            for name in one.binds
+            if _stays(side.reach, (path, name), one)
+        }
         if names:
             keep[path] = tuple(sorted(names))
     return keep

@@ -1,8 +1,8 @@
 """What `load()` of a model may use of the package's own code, found by names and without running any of it.
 
-It starts from `__init__`, `load` and what else Python runs by itself when the model is made. Every identifier in
-what is reached reaches every definition of that name, in any own module. That finds too much rather than too
-little: what is reached is loaded again when it changes, what is not can be swapped.
+It starts from `__init__`, `setup_environment`, `load` and what else Python runs by itself when the model is made.
+Every identifier in what is reached reaches every definition of that name, in any own module. That finds too much
+rather than too little: what is reached is loaded again when it changes, what is not can be swapped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from truss.facts import Facts
     from truss.own_modules import Modules
 
-ROOTS = ("__init__", "load")
+ROOTS = ("__init__", "setup_environment", "load")
+
+STORED = frozenset({"cached_property"})
+"""Decorators of methods whose values the instance takes along."""
 
 Key = tuple[str, str]
 """A path, and a name that is bound there: `MAX_TOKENS`, `Model` for a class without its methods, `Model.load`."""
@@ -33,6 +36,7 @@ class Reach:
         whole: Those of the family that are also used as a whole.
         state: Names of reached assignments.
         touching: Names of functions and classes that change what is reached.
+        used: Every identifier in reached functions, and in reached classes but for the bodies of the family.
         bound_globally: Names that reached code declares `global`, by path.
         unknowable: Why nobody can tell what is reached, empty where one can.
     """
@@ -42,6 +46,7 @@ class Reach:
     whole: set[Key] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
     touching: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     bound_globally: dict[str, set[str]] = field(default_factory=dict)
     unknowable: str = ""
 
@@ -109,7 +114,7 @@ class _Finder:
         return bool(self.reach.family)
 
     def start(self) -> None:
-        """Begin with what Python runs by itself: special methods, `load`, and the bodies of the classes."""
+        """Begin with what Python runs by itself: special methods, the roots, and the bodies of classes."""
         for path, one in self._classes:
             for method in one.methods:
                 self._methods.setdefault(method.binds[0], []).append(((path, one.binds[0]), method))
@@ -122,7 +127,8 @@ class _Finder:
                     self._reach(place, base, name)
             for method in one.methods:
                 called = method.binds[0]
-                if called in ROOTS or (called.startswith("__") and called.endswith("__")):
+                special = called.startswith("__") and called.endswith("__")
+                if called in ROOTS or special or method.early.names & STORED:
                     self._take((path, f"{name}.{called}"), method, called)
                     self._push(method.facts, called)
         self._todo += [("__getattr__", "__getattr__")]
@@ -200,6 +206,7 @@ class _Finder:
     def _push(self, facts: Facts, root: str) -> None:
         self._todo += [(name, root) for name in facts.names if name not in self._seen]
         self.reach.state.update(facts.bound_globally)
+        self.reach.used |= facts.names
 
     def _why_unknowable(self, facts: Facts) -> str:
         """Return what in a piece of code may mean any definition."""

@@ -58,8 +58,7 @@ class Answer:
 
 
 def warm(model):
-    global _cache
-    _cache = {"warm": True}
+    _cache["warm"] = True
     model.warm_up()
 
 
@@ -225,6 +224,54 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
     assert patch.where == ("model/model.py" + (f" ({where})" if where else ""))
 
 
+ROOTS: dict[str, str | bytes] = {
+    "config.yaml": "model_name: falcon\n",
+    "model/model.py": textwrap.dedent("""\
+        from functools import cached_property
+
+        class Client:
+            region = 1
+
+        def template():
+            return 2
+
+        class Model:
+            def setup_environment(self, environment):
+                self.client = Client()
+
+            def load(self):
+                pass
+
+            @cached_property
+            def prompt(self):
+                return template()
+
+            def predict(self, inputs):
+                return 3
+        """),
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("Client()", "Client", "`setup_environment` changed"),
+        ("region = 1", "region = 0", "`setup_environment` uses `Client`, which changed"),
+        ("return template()", "return 0", "`prompt` changed"),
+        ("return 2", "return 0", "`prompt` uses `template`, which changed"),
+        ("prompt", "other", "`other` is new"),
+        ("return 3", "return 0", ""),
+    ],
+)
+def test_what_the_instance_holds(edit: Edit, old: str, new: str, reason: str) -> None:
+    """What ran before `load`, and values that a `cached_property` left behind, are made again by a load."""
+    text = str(ROOTS["model/model.py"]).replace(old, new)
+
+    patch = edit({"model/model.py": text}, ROOTS)
+
+    assert (patch.kind, "".join(patch.reasons)) == ("load" if reason else "swap", reason)
+
+
 def test_helper_of_predict(edit: Edit) -> None:
     """A helper that only `predict` uses is swapped with all who import it; what `load` made stays what it is."""
     patch = edit({"packages/helper.py": HELPER.replace("sub('", "sub('-").replace('sub("', 'sub("-')})
@@ -377,13 +424,28 @@ def test_registry_that_stays_is_not_filled_twice(edit: Edit) -> None:
         ("importlib.import_module('helper')", "load"),
         ("pickle.load(file)", "load"),
         ("torch.load('weights', weights_only=False)", "load"),
+        ("torch.load('weights', map_location='cpu')", "load"),
+        ("numpy.load('weights', allow_pickle=True)", "load"),
+        ("pandas.read_pickle('table')", "load"),
+        ("shelve.open('table')", "load"),
+        ("inspect.getmembers(self)", "load"),
+        ("inspect.getattr_static(self, inputs)", "load"),
+        ("self.__getattribute__(inputs)", "load"),
+        ("gc.get_objects()", "load"),
+        ("sys._getframe(1)", "load"),
+        ("setattr(type(self), 'shared', 1)", "load"),
+        ("setattr(Model, 'shared', 1)", "load"),
+        ("setattr(shapes, 'shared', 1)", "load"),
+        ("delattr(shapes, 'shared')", "load"),
         ("type(self).shared = 1", "load"),
         ("Model.shared = 1", "load"),
         ("shapes.shared = 1", "load"),
         ("sys.modules['helper']", "load"),
         ("getattr(self, 'words')", "swap"),
         ("getattr(torch, inputs)", "swap"),
-        ("torch.load('weights')", "swap"),
+        ("setattr(self, 'words', 1)", "swap"),
+        ("torch.load('weights', weights_only=True)", "swap"),
+        ("numpy.load('weights', allow_pickle=False)", "swap"),
     ],
 )
 def test_dynamic_code_in_load(edit: Edit, line: str, kind: str) -> None:
@@ -395,6 +457,15 @@ def test_dynamic_code_in_load(edit: Edit, line: str, kind: str) -> None:
 
     assert patch.kind == kind
     assert (kind == "swap") or "nobody can tell what `load` uses" in patch.reasons[0]
+
+
+def test_dynamic_module_of_another_name(edit: Edit) -> None:
+    """A module that `load` knows by another name is the one that it is."""
+    text = MODEL.replace("import torch\n", "import pickle as p\nimport torch\n")
+    text = text.replace("        self._read()\n", "        p.load(self)\n")
+    base = {**BASE, "model/model.py": text}
+
+    assert edit({"model/model.py": text.replace("0.5", "0.6")}, base).kind == "load"
 
 
 def test_dynamic_code_in_predict(edit: Edit) -> None:
@@ -428,6 +499,89 @@ FAMILY: dict[str, str | bytes] = {
                 return self.words
         """),
 }
+
+
+@pytest.mark.parametrize(
+    ("bound", "line", "kind"),
+    [
+        ("cache = {}", "self.cache['w'] = 5", "load"),
+        ("cache = {}", "Model.cache.update(w=5)", "load"),
+        ("cache: list[int] = []", "self.cache += [5]", "load"),
+        ("cache = []", "fill(self.cache)", "load"),
+        ("cache = threading.local()", "type(self).cache.load()", "load"),
+        ("class cache: pass", "self.kind = self.cache()", "load"),
+        ("cache = lru_cache(int)", "self.cache(1)", "load"),
+        ("cache = {}", "self.caches = {}", "swap"),
+        ("cache = 'a'", "self.cache.upper()", "swap"),
+        ("cache = (1, -2)", "self.cache.index(1)", "swap"),
+        ("cache: dict", "self.cache = {}", "swap"),
+        ("cache = torch.float16", "self.cache.is_complex", "swap"),
+    ],
+)
+def test_body_of_the_model(edit: Edit, bound: str, line: str, kind: str) -> None:
+    """What the body of the model's class makes, and `load` uses, would be made anew by a swap."""
+    text = MODEL.replace('prefix = "a"', f'prefix = "a"\n    {bound}')
+    text = text.replace("        self._read()\n", f"        self._read()\n        {line}\n")
+
+    patch = edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text})
+
+    assert patch.kind == kind
+    assert (kind == "swap") or patch.reasons == ("`load` uses `cache`, which `Model` makes anew in its body",)
+
+
+def test_cached_method(edit: Edit) -> None:
+    """A method that remembers what it returned to `load` would forget it."""
+    text = MODEL.replace("    def _read(", "    @functools.lru_cache(1)\n    def _read(")
+
+    assert (
+        edit({"model/model.py": text.replace("0.5", "0.6")}, {**BASE, "model/model.py": text}).kind == "load"
+    )
+
+
+GLOBAL: dict[str, str | bytes] = {
+    "config.yaml": "model_name: falcon\n",
+    "model/model.py": textwrap.dedent("""\
+        import counter
+        from apart import answer
+
+        class Model:
+            def load(self):
+                counter.start()
+
+            def predict(self, inputs):
+                return answer() + "1"
+        """),
+    "packages/apart.py": "def answer():\n    global ASKED\n    ASKED = 1\n    return '2'\n",
+    "packages/counter.py": textwrap.dedent("""\
+        LATEST = 0
+
+        def start():
+            threading.Thread(target=refresh).start()
+
+        def refresh():
+            global LATEST
+            LATEST += 1
+
+        def apart():
+            return "3"
+        """),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "kind"),
+    [
+        ("model/model.py", '"1"', "swap"),
+        ("packages/apart.py", "'2'", "swap"),
+        ("packages/counter.py", '"3"', "load"),
+    ],
+)
+def test_global(edit: Edit, path: str, old: str, kind: str) -> None:
+    """A module whose names `load`, or a thread of it, goes on to bind is not executed beside itself."""
+    patch = edit({path: str(GLOBAL[path]).replace(old, "'0'")}, GLOBAL)
+
+    assert patch.kind == kind
+    assert (kind == "swap") or patch.reasons == ("`load` uses code that declares `global LATEST`",)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ class Session:
     ) -> dict[str, Any]:
         """Have files changed and return what came of it."""
         self.begin_edit(edge, files, how, delete=delete, modules=modules, keep=keep, **fields)
-        answer = self.hear()
+        while (answer := self.hear()).get("event") == "state":  # of the worker, in between
+            pass
         self._digest = answer.get("digest", self._digest)
         return answer
 

@@ -24,7 +24,7 @@ from truss_server.edge.versions import BadEditError, Versions
 from truss_server.protocol import CONTROL_SOCKET, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from truss_server.edge.logs import Log
     from truss_server.edge.settings import Settings
@@ -36,6 +36,14 @@ PROTOCOL = 1
 
 FIRST_SECONDS = 10.0
 """What a peer has to say who it is."""
+
+
+_WAYS = ("swap", "load")
+
+_PLAINLY_BROKEN = ("SyntaxError", "IndentationError", "TabError", "ModelDefinitionError")
+
+_NO_FILES = bytes(10_240)
+"""An empty tar."""
 
 
 class Control:
@@ -109,8 +117,14 @@ class Control:
         with ExitStack() as held:
             tar = held.enter_context(tempfile.TemporaryFile(dir=self._folder))
             if wish["do"] == "apply":
-                await peer.receive_file(int(wish["bytes"]), tar)
-                tar.seek(0)
+                try:
+                    await peer.receive_file(int(wish["bytes"]), tar)
+                except BadEditError as exc:
+                    await peer.send(**self._failed(str(exc), "", time.monotonic()))
+                    return
+            else:
+                tar.write(_NO_FILES)
+            tar.seek(0)
             work = self._background.begin(self._work(wish, tar, gone, held.pop_all()))
         ahead = peer.read_ahead()
         await asyncio.wait({work, ahead}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +139,7 @@ class Control:
         """Do what was wished for, after what was before; return the answer."""
         with held:
             async with self._lock:
-                answer = await (self._apply(wish, tar, gone) if wish["do"] == "apply" else self._reload(gone))
+                answer = await (self._apply if wish["do"] == "apply" else self._reload)(wish, tar, gone)
             self._tidy()
             return answer
 
@@ -157,25 +171,35 @@ class Control:
         if wish["base"] != running.manifest.digest:
             return {"event": "mismatch", **await self._state()}
         try:
-            manifest = Manifest(**wish["manifest"])
-            number = self._next_number()
-            root = await asyncio.to_thread(
-                self._versions.stage, number, manifest.to_json(), wish["delete"], tar
-            )
+            if wish["how"] not in _WAYS:
+                raise BadEditError(f"there is no way {wish['how']!r} to bring an edit up")  # noqa: TRY301 as below
+            version = await self._stage(Manifest(**wish["manifest"]), wish["delete"], tar)
         except (BadEditError, TypeError) as exc:
             return self._failed(str(exc), "", began)
-        python = wish.get("python") or running.python
-        version = replace(running, root=root, manifest=manifest, generation=number, python=python)
+        version = replace(version, python=wish.get("python") or running.python)
         return await self._bring_up(version, wish, began, gone)
 
-    async def _reload(self, gone: asyncio.Future[None]) -> dict[str, Any]:
-        """Load the newest version again."""
-        version = replace(self._supervisor.version, generation=self._next_number())
-        return await self._bring_up(version, {"how": "load"}, time.monotonic(), gone)
+    async def _reload(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
+        """Load the newest version again, as a version of its own: what it reads stays as long as it lives."""
+        began = time.monotonic()
+        try:
+            version = await self._stage(self._supervisor.version.manifest, (), tar)
+        except BadEditError as exc:
+            return self._failed(str(exc), "", began)
+        return await self._bring_up(version, {**wish, "how": "load"}, began, gone)
 
-    def _next_number(self) -> int:
+    async def _stage(self, manifest: Manifest, delete: Iterable[str], tar: IO[bytes]) -> Version:
+        """Make the next version out of the newest one.
+
+        Raises:
+            BadEditError: That cannot be.
+        """
         self._numbers += 1
-        return self._numbers
+        stage = self._versions.stage
+        root = await asyncio.to_thread(stage, self._numbers, manifest.to_json(), delete, tar)
+        return replace(self._supervisor.version, root=root, manifest=manifest, generation=self._numbers)
 
     async def _bring_up(
         self, version: Version, wish: Mapping[str, Any], began: float, gone: asyncio.Future[None]
@@ -187,12 +211,26 @@ class Control:
                     await self._supervisor.swap(version, Swap(wish["modules"], wish["keep"]), gone)
                 except RefusedError as exc:
                     how, because = "load", str(exc)
+                except FailedError as exc:
+                    # What is imported a second time in a process may fail for that alone (a metric that is there
+                    # already), so a fresh one is to say so; where it would have to replace the old one, none is.
+                    if (
+                        gone.done()
+                        or wish.get("strategy") == "replace"
+                        or str(exc).startswith(_PLAINLY_BROKEN)
+                    ):
+                        raise
+                    how, because = "load", f"it cannot be imported beside the running code: {exc}"
             if how == "load":
                 await self._supervisor.load(version, gone, beside=wish.get("strategy") != "replace")
         except FailedError as exc:
             await asyncio.to_thread(self._versions.discard, version.root)
             return self._failed(str(exc), exc.trace, began)
-        self._versions.keep(version.root, version.python)
+        try:
+            self._versions.keep(version.root, version.python)
+        except OSError as exc:
+            because = f"a restart will come back with the version before: {exc.strerror}"
+            self._log.write("WARNING", because)
         seconds = round(time.monotonic() - began, 4)
         self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
         answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}

@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import IO, Any
 
+from truss_server.edge.versions import BadEditError
+
 LINE = 16 * 1024 * 1024
 """Bytes of one line of JSON: it may name each file of a package."""
 
@@ -59,16 +61,25 @@ class Peer:
         Raises:
             ConnectionError: The peer has gone.
             ValueError: They are too many.
-            OSError: The disk does not take them.
+            BadEditError: The disk does not take them; they were read all the same.
         """
         if not 0 <= size <= EDIT:
             raise ValueError(f"an edit of {size} bytes; the limit is {EDIT}")
+        trouble = ""
         while size:
             chunk = await self._reader.read(min(size, _CHUNK))
             if not chunk:
                 raise ConnectionError
-            await asyncio.to_thread(file.write, chunk)
             size -= len(chunk)
+            if trouble:
+                continue
+            try:
+                await asyncio.to_thread(file.write, chunk)
+                await asyncio.to_thread(file.flush)
+            except OSError as exc:
+                trouble = str(exc)
+        if trouble:
+            raise BadEditError(f"the edit cannot be written: {trouble}")
 
     async def send(self, **message: Any) -> None:
         """Send a message."""

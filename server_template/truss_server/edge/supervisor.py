@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.background import Background
+from truss_server.edge.health import Health
 from truss_server.edge.leaving import drop, retire
 from truss_server.edge.restarts import BACKOFF, Restarts
 from truss_server.edge.version import FailedError, RefusedError, Swap, Version
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
-
-HEALTH_SECONDS = 1.0
-"""How long a model's answer to whether it is healthy counts."""
 
 _NOT_LOADED = "the model could not be loaded"
 
@@ -51,6 +50,7 @@ class Supervisor:
         self.listeners: set[Callable[..., None]] = set()
         self._version = settings.version
         self._drain = settings.drain_timeout
+        self._patience = max(settings.request_timeout, settings.drain_timeout)
         self._metrics = metrics
         self._log = log
         self._backoff = backoff
@@ -59,11 +59,11 @@ class Supervisor:
         self._workers: set[Worker] = set()
         self._background = Background()
         self._held: asyncio.Future[None] | None = None
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = ""
         self._leaving = False
         self._stopping = asyncio.Event()
-        self._health: asyncio.Task[bool] | None = None
-        self._health_until = 0.0
+        self._health = Health(partial(self._ask, "is_healthy"))
 
     # ---- what calls need to know
 
@@ -106,25 +106,11 @@ class Supervisor:
             return self._trouble
         if self.link is None:
             return "restarting" if self.was_ready else "loading"
-        unhealthy = self._health is not None and self._health.done() and not self._health.result()
-        return "unhealthy" if unhealthy else "ready"
+        return "unhealthy" if self._health.is_bad else "ready"
 
     async def healthy(self) -> bool:
-        """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
-
-        A model whose event loop does not answer is not healthy.
-        """
-        if not self.loaded:
-            return False
-        if self._health is None or (self._health.done() and time.monotonic() > self._health_until):
-            self._health = asyncio.create_task(self._ask_health())
-        healthy = await asyncio.shield(self._health)
-        return healthy and self.loaded
-
-    async def _ask_health(self) -> bool:
-        answer = await self._ask("is_healthy")
-        self._health_until = time.monotonic() + HEALTH_SECONDS
-        return answer is not None and bool(wire.unpack(answer))
+        """Return whether a model is loaded and says that it is healthy."""
+        return self.loaded and await self._health.is_good() and self.loaded
 
     async def ask_metrics(self) -> bytes:
         """Return the metrics the model's code registered, as text; empty where there are none."""
@@ -139,16 +125,16 @@ class Supervisor:
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
         restarts = Restarts(self._backoff)
-        self._worker = self._start(self._version)
+        worker = self._follow(self._start(self._version))
         while True:
-            worker = self._worker
             ready_at = await self._until_ready(worker)
-            reason = await worker.life
+            reason = await self._until_end(worker)
             if self._stopping.is_set():
                 return 0
             if self._held is not None:
                 await asyncio.wait({self._held})
-            if worker is not self._worker:  # it has made room for another one
+            if self._worker is not worker and self._worker is not None:  # it has made room for another one
+                worker = self._worker
                 continue
             if not self.was_ready:
                 self._on_failed(reason)
@@ -165,7 +151,8 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
             if worker is self._worker:
-                self._worker = self._start(self._version)
+                self._follow(self._start(self._version))
+            worker = self._worker or worker
 
     def leave(self) -> None:
         """Say that the server is on its way out, while it finishes what was begun."""
@@ -194,6 +181,20 @@ class Supervisor:
         worker.life.add_done_callback(lambda _: self._workers.discard(worker))
         return worker
 
+    def _follow(self, worker: Worker) -> Worker:
+        """Have the end of a worker be the death that `run` waits for."""
+        self._worker = worker
+        turn, self._turn = self._turn, asyncio.get_running_loop().create_future()
+        turn.set_result(None)
+        return worker
+
+    async def _until_end(self, worker: Worker) -> str:
+        """Wait until a worker has ended, or another one is in its place; return how it ended."""
+        while worker is self._worker and not worker.life.done():
+            ends: set[asyncio.Future[Any]] = {worker.life, self._turn}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return worker.life.result() if worker.life.done() else ""
+
     async def _until_ready(self, worker: Worker) -> float:
         """Have a worker serve when it is ready; return since when it does, infinity where it never will."""
         try:
@@ -210,9 +211,11 @@ class Supervisor:
 
     def _serve(self, worker: Worker) -> None:
         """Send new calls to a worker."""
-        self._worker = self._serving = worker
+        if worker is not self._worker:
+            self._follow(worker)
+        self._serving = worker
         self._trouble = ""
-        self._health = None
+        self._health.forget()
         self.was_ready = True
         self._tell("ready")
 
@@ -250,7 +253,7 @@ class Supervisor:
         before, link = worker.generation, worker.link
         await worker.swap(version, how, gone)
         self._version = version
-        self._health = None
+        self._health.forget()
         self._tell(f"generation {version.generation}")
         self._background.begin(drop(link, before))
 
@@ -267,15 +270,15 @@ class Supervisor:
                 where it had to end.
         """
         before = self._worker
-        if beside or before is None:
-            worker = self._start(version)
-            await worker.until_ready(gone)
-            self._version = version
-            self._serve(worker)
-            if before is not None:
-                self._background.begin(retire(before, self._drain))
-        else:
+        if not beside and before is not None:
             await self._replace(before, version, gone)
+            return
+        worker = self._start(version)
+        await worker.until_ready(gone)
+        self._version = version
+        self._serve(worker)
+        for other in self._workers - {worker}:  # one, or two where it died meanwhile and was started again
+            self._background.begin(retire(other, self._patience))
 
     async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -301,6 +304,6 @@ class Supervisor:
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
-        self._worker = self._start(version)
-        await self._worker.until_ready(gone)
-        self._serve(self._worker)
+        worker = self._follow(self._start(version))
+        await worker.until_ready(gone)
+        self._serve(worker)
