@@ -1,4 +1,4 @@
-"""Run benchmarks and print their figures: `python -m benchmarks [cli] [first-byte] [server] [local] [docker]`.
+"""Run benchmarks and print their figures: `python -m benchmarks [cli] [first-byte] [server] [local] [docker] [watch]`.
 
 The server's are written to docs/benchmarks.md and docs/benchmarks.svg as well.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks import command_line, first_byte, pushes, report, server
+from benchmarks import command_line, first_byte, pushes, report, server, watch
 from benchmarks.figures import Figure, make_table
 from benchmarks.machine import describe
 
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "server": server.measure,
     "local": partial(pushes.measure, "local"),
     "docker": partial(pushes.measure, "docker"),
+    "watch": watch.measure,
 }
 
 WIDTH = 150

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import time
-from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+from truss.release import PackageFile
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from pathlib import Path
 
 CHUNK = 1 << 20
 
@@ -19,15 +21,6 @@ SETTLED_NS = 2_000_000_000
 
 Clocks of file systems tick every few milliseconds, some every two seconds.
 """
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What was read of a file, and how to tell that it is the same."""
-
-    identity: tuple[int, ...]
-    size: int
-    sha256: str
 
 
 class Memory:
@@ -39,23 +32,32 @@ class Memory:
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
-        self._files: dict[Path, _Read] = {}
+        self._files: dict[str, tuple[tuple[int, ...], PackageFile]] = {}
         self._imports: dict[str, frozenset[str]] = {}
         self._patterns: tuple[str, ...] = ()
         self._ignored: dict[str, bool] = {}
         self._server = ""
 
-    def read(self, path: Path, found: os.stat_result) -> tuple[int, str]:
-        """Return the size and the SHA-256 (hex) of a file, read only if it is not the one that was read before."""
-        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    def file(self, path: str, source: str, found: os.stat_result, *, link: bool) -> PackageFile:
+        """Return what a plan says of a file, which is read only if it is not the one that was read before.
+
+        Args:
+            path: In the package.
+            source: Where it lies on this machine.
+            found: What the system says of it.
+            link: Whether it is a link there.
+        """
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, link)
         known = self._files.get(path)
-        if known is not None and known.identity == identity:
-            return known.size, known.sha256
+        if known is not None and known[0] == identity:
+            return known[1]
         begin = self._clock_ns()
-        size, sha256 = _read(path)
+        size, sha256 = _read(Path(source))
+        executable = bool(found.st_mode & stat.S_IXUSR)
+        file = PackageFile(PurePosixPath(path), Path(source), executable, size, sha256, link)
         if begin - max(found.st_mtime_ns, found.st_ctime_ns) > SETTLED_NS:
-            self._files[path] = _Read(identity, size, sha256)
-        return size, sha256
+            self._files[path] = (identity, file)
+        return file
 
     def imports(self, sha256: str, find: Callable[[], frozenset[str]]) -> frozenset[str]:
         """Return the modules that code of this hash imports."""
@@ -63,13 +65,11 @@ class Memory:
             self._imports[sha256] = find()
         return self._imports[sha256]
 
-    def ignored(self, patterns: tuple[str, ...], path: str, match: Callable[[str], bool]) -> bool:
-        """Return whether patterns match a path."""
+    def ignored(self, patterns: tuple[str, ...]) -> dict[str, bool]:
+        """Return which paths are known to match patterns, or not to; to be added to."""
         if self._patterns != patterns:
             self._patterns, self._ignored = patterns, {}
-        if path not in self._ignored:
-            self._ignored[path] = match(path)
-        return self._ignored[path]
+        return self._ignored
 
     def server(self, digest: Callable[[], str]) -> str:
         """Return the digest of the server that this tool brings along."""

@@ -87,10 +87,10 @@ def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
 
 
 def imported_modules(files: Iterable[PackageFile], memory: Memory) -> frozenset[str]:
-    """Return the top-level modules that the Python files among these import; broken ones import nothing."""
+    """Return the top-level modules that Python files import; broken ones import nothing."""
     found: set[str] = set()
     for file in files:
-        if file.path.suffix == ".py" and file.size <= MAX_SOURCE:
+        if file.size <= MAX_SOURCE:
             found |= memory.imports(file.sha256, partial(_imported_by, file.source))
     return frozenset(found)
 

@@ -6,22 +6,25 @@ names and what no release needs. Links that stay inside the package are followed
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
 
 from truss.config_values import CONFIG
 from truss.errors import PackageError
-from truss.release import PackageFile
+from truss.release import FileChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from truss.config import TrussConfig
     from truss.memory import Memory
+    from truss.release import PackageFile
 
 IGNORE_FILE = ".trussignore"
 
@@ -53,6 +56,9 @@ ALWAYS_IGNORED = (
 )
 """Written by tools, never by authors. A `.trussignore` can take one back: `!.idea/`."""
 
+_LITTER = re.compile("|".join(fnmatch.translate(one.strip("\\/")) for one in ALWAYS_IGNORED))
+"""Matches each name that one of these may match: asking all of them about each file takes long."""
+
 
 def package_files(package: Path, config: TrussConfig, memory: Memory) -> tuple[PackageFile, ...]:
     """Return the files of a package that make a release, sorted by path, each read once.
@@ -69,6 +75,8 @@ def package_files(package: Path, config: TrussConfig, memory: Memory) -> tuple[P
     walk = _Walk(root, ignore_rules(root, memory), memory)
     try:
         _collect(walk, config)
+    except FileNotFoundError as exc:
+        raise FileChangedError(f"{exc.filename} was removed while it was looked at.") from exc
     except OSError as exc:
         raise PackageError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
     return tuple(walk.files[path] for path in sorted(walk.files))
@@ -101,8 +109,24 @@ def ignore_rules(root: Path, memory: Memory) -> Callable[[str], bool]:
     for number, line in enumerate(lines, start=1):
         _check_pattern(number, line)
     patterns = (*ALWAYS_IGNORED, *lines)
-    spec = GitIgnoreSpec.from_lines(patterns)
-    return lambda path: memory.ignored(patterns, path, spec.match_file)
+    every, own = GitIgnoreSpec.from_lines(patterns), GitIgnoreSpec.from_lines(lines)
+    known = memory.ignored(patterns)
+
+    def is_ignored(path: str) -> bool:
+        if path not in known:
+            may_be_litter = any(_LITTER.match(name) for name in path.split("/"))
+            known[path] = (every if may_be_litter else own).match_file(path)
+        return known[path]
+
+    return is_ignored
+
+
+def code_files(files: Iterable[PackageFile], config: TrussConfig) -> Iterator[PackageFile]:
+    """Yield the Python files that the model can import."""
+    below = (f"{config.model_module_dir}/", f"{config.bundled_packages_dir}/")
+    for file in files:
+        if (path := str(file.path)).endswith(".py") and path.startswith(below):
+            yield file
 
 
 def _check_pattern(number: int, line: str) -> None:
@@ -125,39 +149,39 @@ class _Walk:
 
     def required_file(self, name: str) -> None:
         """Take a file that a release cannot be without, ignored or not."""
-        path = PurePosixPath(name)
-        if not (self._root / path).is_file() and not (self._root / path).is_symlink():
+        local = self._root / name
+        if not local.is_file() and not local.is_symlink():
             raise PackageError(f"There is no file {name} in the package.", hint=f"{CONFIG} names it.")
-        self._inside(path)
-        self._file(path)
+        self._inside(name)
+        self._file(name, link=local.is_symlink())
 
     def folder(self, name: str, *, required: bool) -> None:
         """Take all of a folder."""
-        path = PurePosixPath(name)
-        local = self._root / path
-        real = self._inside(path) if os.path.lexists(local) else local
+        local = self._root / name
+        real = self._inside(name) if os.path.lexists(local) else local
         if real.is_dir():
-            if not self._is_ignored(path, folder=True):
-                self._children(path, (real,))
+            if not self._ignored(f"{name}/"):
+                self._children(name, (str(real),))
         elif required or real.exists():
             raise PackageError(
                 f"There is no folder {name} in the package.",
                 hint=f"Make it, or name another one in {CONFIG}.",
             )
 
-    def _children(self, folder: PurePosixPath, above: tuple[Path, ...]) -> None:
-        for name in sorted(entry.name for entry in (self._root / folder).iterdir()):
-            self._visit(folder / name, above)
+    def _children(self, folder: str, above: tuple[str, ...]) -> None:
+        with os.scandir(f"{self._root}/{folder}") as entries:
+            for entry in entries:
+                self._visit(entry, f"{folder}/{entry.name}", above)
 
-    def _visit(self, path: PurePosixPath, above: tuple[Path, ...]) -> None:
+    def _visit(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
         _check_name(path)
-        local = self._root / path
-        is_folder = local.is_dir()
-        if self._is_ignored(path, folder=is_folder):
+        link = entry.is_symlink()
+        is_folder = Path(entry).is_dir() if link else entry.is_dir()
+        if self._ignored(f"{path}/" if is_folder else path):
             return
-        real = self._inside(path) if local.is_symlink() else above[-1] / path.name
+        real = str(self._inside(path)) if link else f"{above[-1]}/{entry.name}"
         if not is_folder:
-            self._file(path)
+            self._file(path, link=link)
         elif real in above:
             raise PackageError(
                 f"The link {path} leads back to a folder that holds it.",
@@ -166,10 +190,7 @@ class _Walk:
         else:
             self._children(path, (*above, real))
 
-    def _is_ignored(self, path: PurePosixPath, *, folder: bool) -> bool:
-        return self._ignored(f"{path}/" if folder else str(path))
-
-    def _inside(self, path: PurePosixPath) -> Path:
+    def _inside(self, path: str) -> Path:
         """Return where a path really is.
 
         Raises:
@@ -185,23 +206,20 @@ class _Walk:
             raise PackageError(f"{path} leads out of the package, to {real}.", hint=hint)
         return real
 
-    def _file(self, path: PurePosixPath) -> None:
-        local = self._root / path
-        found = local.stat()
-        mode = found.st_mode
-        if not stat.S_ISREG(mode):
+    def _file(self, path: str, *, link: bool) -> None:
+        source = f"{self._root}/{path}"
+        found = os.stat(source)  # noqa: PTH116 a Path for each of thousands of files takes longer than the rest
+        if not stat.S_ISREG(found.st_mode):
             raise PackageError(
-                f"{path} is {_kind(mode)}; a release holds files only.",
+                f"{path} is {_kind(found.st_mode)}; a release holds files only.",
                 hint=f"Remove it, or name it in {IGNORE_FILE}.",
             )
-        size, digest = self._memory.read(local, found)
-        executable = bool(mode & stat.S_IXUSR)
-        self.files[str(path)] = PackageFile(path, local, executable, size, digest)
+        self.files[path] = self._memory.file(path, source, found, link=link)
 
 
-def _check_name(path: PurePosixPath) -> None:
+def _check_name(path: str) -> None:
     try:
-        str(path).encode()
+        path.encode()
     except UnicodeEncodeError as exc:
         raise PackageError(f"The name of {os.fsencode(path)!r} is no UTF-8.", hint="Rename it.") from exc
 

@@ -12,7 +12,7 @@ from truss.errors import PackageError
 from truss.excerpt import Mark, describe
 from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
-from truss.package import package_files
+from truss.package import code_files, package_files
 from truss.release import ReleasePlan
 from truss.requirements import implied, objection, read_lines
 from truss.server_source import server_digest
@@ -58,13 +58,7 @@ def _requirements(
         listed = list(config.requirements)
     else:
         listed = _read_file(package / config.requirements_file)
-    below = {config.model_module_dir, config.bundled_packages_dir}
-    code = [
-        file
-        for file in files
-        if file.path.suffix == ".py" and below & {str(one) for one in file.path.parents}
-    ]
-    return (*listed, *implied(listed, imported_modules(code, memory)))
+    return (*listed, *implied(listed, imported_modules(code_files(files, config), memory)))
 
 
 def _read_file(path: Path) -> list[str]:

@@ -32,6 +32,7 @@ class PackageFile:
         executable: Whether its owner may run it; all other mode bits are normalised.
         size: Bytes.
         sha256: Of its content, hex.
+        link: Whether it is a link on this machine; a release has what that names.
     """
 
     path: PurePosixPath
@@ -39,6 +40,7 @@ class PackageFile:
     executable: bool
     size: int
     sha256: str
+    link: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -97,10 +98,9 @@ class Saves:
                 deep.add((self._root / name).resolve())
             if config.requirements_file:
                 flat.add((self._root / config.requirements_file).resolve().parent)
-        sources = [file.source for file in files]
-        reached = {source.parent for source in sources} | {
-            source.resolve().parent for source in sources if source.is_symlink()
-        }
+        files = list(files)
+        reached = {Path(one) for one in {os.path.dirname(file.source) for file in files}}  # noqa: PTH120 of many files
+        reached |= {file.source.resolve().parent for file in files if file.link}
         deep |= {real for folder in reached if (real := folder.resolve()) not in flat}
         deep = {folder for folder in deep if folder.is_dir()}
         deep = {folder for folder in deep if not any(above in deep for above in folder.parents)}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from truss.definitions import Source, read_source
 from truss.own_modules import Modules
+from truss.package import code_files
 from truss.release import FileChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from truss.release import PackageFile, ReleasePlan
 
@@ -54,7 +55,7 @@ class Sources:
         """
         sources: dict[str, Source] = {}
         broken: dict[str, SyntaxError | ValueError] = {}
-        for file in python_files(plan):
+        for file in code_files(plan.files, plan.config):
             found = self.known.get(file.sha256) or self._read(file)
             if isinstance(found, Source):
                 sources[str(file.path)] = found
@@ -76,14 +77,6 @@ class Sources:
             found = ValueError(f"it is too deeply nested ({type(exc).__name__})")
         self.known[file.sha256] = found
         return found
-
-
-def python_files(plan: ReleasePlan) -> Iterator[PackageFile]:
-    """Yield the Python files that the model can import."""
-    folders = {plan.config.model_module_dir, plan.config.bundled_packages_dir}
-    for file in plan.files:
-        if file.path.suffix == ".py" and folders & {str(folder) for folder in file.path.parents}:
-            yield file
 
 
 def read_verified(file: PackageFile) -> bytes:

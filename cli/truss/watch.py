@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-import socket
-import threading
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from truss.control_messages import Applied, Change, ChannelClosedError, Failed, Mismatch, State
 from truss.errors import PackageError, StartError, TrussError
-from truss.patch import Patch, plan_patch, plan_resync
-from truss.push import Wish, push
+from truss.patch import Kind, Patch, plan_patch, plan_resync
 from truss.release import FileChangedError
 from truss.watch_events import Told, applied, attached_to, because, failed, state
 from truss.watch_link import Link
 from truss.watch_look import Looker
+from truss.watch_waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -96,10 +93,9 @@ class Watch:
         self._said = ""
         self._mismatches = 0
         self._dirty = True
-        self._woken, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
-        self._looker = Looker(package, outside.clock, self._wake)
-        self._link = Link(deployment, outside.target, outside.clock, outside.tell, self._wake)
+        self._waker = Waker()
+        self._looker = Looker(package, outside.clock, self._waker.wake)
+        self._link = Link(deployment, outside.target, outside.clock, outside.tell, self._waker.wake)
 
     def run(self, keys: int | None = None) -> None:
         """Watch until the key for that, or Ctrl-C.
@@ -111,8 +107,8 @@ class Watch:
             TrussError: The deployment is gone, or somebody else watches it.
         """
         with ExitStack() as end:
-            end.enter_context(_woken_by_signals(self._waker.fileno()))
-            for closing in (self._woken, self._waker, self._looker, self._link):
+            end.enter_context(self._waker.hears_signals())
+            for closing in (self._waker, self._looker, self._link):
                 end.callback(closing.close)
             self._link.attach()
             self._begin()
@@ -137,10 +133,6 @@ class Watch:
         """What is watched; a rebuild makes it another one."""
         return self._link.deployment
 
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it is full of reasons to wake up already
-            self._waker.send(b"!")
-
     def _begin(self) -> None:
         """Begin with a new session: does what runs there equal what was left there?"""
         self._attempt = None
@@ -150,13 +142,13 @@ class Watch:
 
     def _step(self, keys: int | None) -> bool:
         """Wait for what happens next and take it in; return whether to go on."""
-        ears = [self._woken.fileno(), self._link.fileno(), *([] if keys is None else [keys])]
+        ears = [self._waker.fileno(), self._link.fileno(), *([] if keys is None else [keys])]
         left = None
         if self._attempt is not None:
             left = max(0.0, self._attempt.begin + self._seconds - self._outside.clock.monotonic())
         heard = select.select(ears, [], [], left)[0]
-        if self._woken.fileno() in heard:
-            self._woken.recv(1 << 12)
+        if self._waker.fileno() in heard:
+            self._waker.rest()
             self._dirty |= self._looker.changed()
         self._link.tell_logs()
         if self._link.fileno() in heard:
@@ -186,9 +178,8 @@ class Watch:
             if at_least == "rebuild":
                 patch = replace(patch, kind="rebuild", reasons=("asked for",))
             elif at_least == "load" and patch.kind in {"nothing", "swap"}:
-                patch = replace(
-                    patch, kind="load" if patch.kind == "swap" else "nothing", reasons=("asked for",)
-                )
+                kind: Kind = "load" if patch.kind == "swap" else "nothing"
+                patch = replace(patch, kind=kind, reasons=("asked for",))
             self._carry_out(snapshot, patch, begin, asked=bool(at_least))
         except PackageError as exc:
             self._not_taken(failed(exc, "", self._link.generation), str(exc) + exc.details)
@@ -248,36 +239,15 @@ class Watch:
 
     def _rebuild(self, snapshot: Snapshot, patch: Patch, begin: float) -> None:
         """Push the package to where it runs; a push that fails leaves what ran."""
-        self._link.close()
-        where = self.deployment
-        wish = Wish(where.target, where.environment, where.port, self._seconds)
-        error: TrussError | None = None
-        try:
-            with self._outside.progress() as progress, ExitStack() as finish:
-                pushed = push(
-                    self._package,
-                    wish,
-                    target=lambda _: self._outside.target,
-                    client=self._outside.client,
-                    clock=self._outside.clock,
-                    progress=progress,
-                    finish=finish,
-                )
-            self._link.follow(pushed.deployment)
-            self._link.attach()
-        except TrussError as exc:
-            error = exc
-            self._link.find_again(exc)
+        error = self._link.push(self._package, self._outside.client, self._outside.progress, self._seconds)
         self._running = snapshot  # unless something was saved while it was pushed, which the digest tells
         self._begin()
         if error is not None:
             self._refused = snapshot.plan.manifest.digest
             self._not_taken(failed(error, patch.where, self._link.generation), self._refused)
             return
-        what = f"rebuilt, release {self.deployment.release}"
-        self._taken(
-            Told("rebuilt", what, patch.where, self._link.generation, self._since(begin), because(patch))
-        )
+        what, seconds = f"rebuilt, release {self.deployment.release}", self._since(begin)
+        self._taken(Told("rebuilt", what, patch.where, self._link.generation, seconds, because(patch)))
 
     def _answer(self, event: Event) -> None:
         """Take in what the deployment says."""
@@ -294,9 +264,8 @@ class Watch:
         elif isinstance(event, Failed):
             self._attempt = None
             self._refused = attempt.snapshot.plan.manifest.digest if attempt.snapshot else ""
-            told = Told(
-                "failed", event.error, attempt.patch.where, event.generation, self._since(attempt.begin)
-            )
+            seconds = self._since(attempt.begin)
+            told = Told("failed", event.error, attempt.patch.where, event.generation, seconds)
             self._not_taken(replace(told, details=event.traceback), self._refused)
         elif isinstance(event, Mismatch):
             self._attempt = None
@@ -327,16 +296,3 @@ class Watch:
         if about != self._said:
             self._said = about
             self._outside.tell(told)
-
-
-@contextmanager
-def _woken_by_signals(fd: int) -> Iterator[None]:
-    """Let a signal make something readable: one that comes just before a wait would else be seen after it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)

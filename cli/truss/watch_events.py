@@ -46,7 +46,7 @@ class Told:
 
 def failed(error: TrussError, where: str, generation: int, seconds: float | None = None) -> Told:
     """Return what to tell of an edit that was not taken."""
-    lines = format_error(error).removeprefix("error: ").splitlines()
+    lines = format_error(error, whole=True).removeprefix("error: ").splitlines()
     return Told("failed", lines[0], where, generation, seconds, details="\n".join(lines[1:]))
 
 

@@ -7,20 +7,25 @@ import os
 import platform
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from truss.control import Session
 from truss.control_messages import Applied, BusyError, ChannelClosedError, Failed, Mismatch
 from truss.errors import EngineError, NotDeployedError, TrussError
 from truss.log_lines import format_record, parse_log_line
+from truss.push import Wish, push
 from truss.watch_events import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from truss.client import HttpClient
     from truss.control_messages import Change, Event
     from truss.deps import Clock
+    from truss.progress import Progress
     from truss.release import Deployment
     from truss.targets import Target
 
@@ -105,6 +110,45 @@ class Link:
         """Go on with another deployment; a session with it has to be begun."""
         self.close()
         self.deployment = deployment
+
+    def push(
+        self,
+        package: Path,
+        client: HttpClient,
+        shown: Callable[[], AbstractContextManager[Progress]],
+        seconds: float,
+    ) -> TrussError | None:
+        """Push a package to where the deployment is, and begin a session with what runs there then.
+
+        Args:
+            package: Its folder.
+            client: Asks the new server whether it is ready.
+            shown: Shows the steps.
+            seconds: How long it may take to become ready.
+
+        Returns:
+            Why the push failed, which leaves what ran; None where it did not.
+        """
+        self.close()
+        where = self.deployment
+        wish = Wish(where.target, where.environment, where.port, seconds)
+        try:
+            with shown() as progress, ExitStack() as finish:
+                pushed = push(
+                    package,
+                    wish,
+                    target=lambda _: self._target,
+                    client=client,
+                    clock=self._clock,
+                    progress=progress,
+                    finish=finish,
+                )
+            self.follow(pushed.deployment)
+            self.attach()
+        except TrussError as exc:
+            self.find_again(exc)
+            return exc
+        return None
 
     def close(self) -> None:
         """End the session."""

@@ -51,10 +51,15 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
-def format_error(error: TrussError) -> str:
-    """Return the text of an error: the message, what shows it (once), what to do next."""
+def format_error(error: TrussError, *, whole: bool = False) -> str:
+    """Return the text of an error: the message, what shows it, what to do next.
+
+    Args:
+        error: Is told.
+        whole: Whether what shows it is told even if it was seen in passing.
+    """
     where = f"{error.step} failed: " if error.step else ""
-    details = "" if error.streamed else error.details
+    details = "" if error.streamed and not whole else error.details
     lines = f"error: {where}{error.message}\n{details}".rstrip().splitlines()
     if error.hint:
         lines += ["", *f"hint: {error.hint}".splitlines()]

@@ -11,7 +11,7 @@ from truss.config import TrussConfig, load_config
 from truss.errors import PackageError
 from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
-from truss.package import package_files
+from truss.package import code_files, package_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,6 +222,7 @@ def test_imports(package: Path) -> None:
     (package / "packages/notes.txt").write_text("import polars\n")
     (package / "packages/more.py").write_text("import numpy\n")
 
-    found = imported_modules(package_files(package, TrussConfig(), Memory()), Memory())
+    files = package_files(package, TrussConfig(), Memory())
+    found = imported_modules(code_files(files, TrussConfig()), Memory())
 
     assert found == {"__future__", "os", "torch", "fastapi", "scipy", "cupy", "numpy"}

@@ -369,7 +369,7 @@ def test_connection_that_breaks(watched: Watched) -> None:
     """A session that ends is begun again, and edits go on."""
     watched.start()
     watched.control.drop()
-    assert watched.wait("state").what == "it is back, generation 1"
+    wait_until(lambda: "it is back, generation 1" in [told.what for told in watched.told])
 
     watched.write("model/model.py", MODEL.replace("return self.words", "return 1"))
 

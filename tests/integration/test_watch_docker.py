@@ -47,7 +47,7 @@ def test_edits(project: Project, engine: EngineCleaner, docker_model: str) -> No
     engine.client.restart(found[0]["Id"], timeout=5)
     wait_until(lambda: any("it is back" in event.get("what", "") for event in watcher.events), SECONDS)
 
-    assert wait_until(lambda: answer(address), SECONDS) == ["two!", ["owls"], 1]
+    wait_until(lambda: answer(address) == ["two!", ["owls"], 1], SECONDS)
     assert watcher.end() == 0
 
 

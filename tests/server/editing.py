@@ -61,14 +61,29 @@ class Session:
         **fields: Any,
     ) -> dict[str, Any]:
         """Have files changed and return what came of it."""
+        self.begin_edit(edge, files, how, delete=delete, modules=modules, keep=keep, **fields)
+        while (answer := self.hear()).get("event") == "state":  # of the worker, in between
+            pass
+        self._digest = answer.get("digest", self._digest)
+        return answer
+
+    def begin_edit(
+        self,
+        edge: Edge,
+        files: Mapping[str, str | bytes],
+        how: str = "swap",
+        *,
+        delete: Sequence[str] = (),
+        modules: Sequence[str] = (MODEL,),
+        keep: Mapping[str, Sequence[str]] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Ask for files to be changed."""
         manifest = json.loads((edge.root / "release.json").read_text())
         manifest["digest"] = hashlib.sha256(repr((self._digest, files)).encode()).hexdigest()
         tar = pack(files)
         wish = {"do": "apply", "base": self._digest, "how": how, "manifest": manifest, "delete": [*delete]}
         self.say({**wish, "modules": [*modules], "keep": keep or {}, "bytes": len(tar), **fields}, tar)
-        answer = self.hear()
-        self._digest = answer.get("digest", self._digest)
-        return answer
 
     def close(self) -> None:
         """Leave."""

@@ -22,8 +22,9 @@ from tests.server.raw_http import request_bytes
 from tests.server.releases import Gates, write_release
 from truss_server.edge.logs import Log
 from truss_server.edge.metrics import Metrics
+from truss_server.edge.restarts import BACKOFF
 from truss_server.edge.settings import read_settings
-from truss_server.edge.supervisor import BACKOFF, Supervisor
+from truss_server.edge.supervisor import Supervisor
 from truss_server.protocol import READY
 
 if TYPE_CHECKING:

@@ -267,7 +267,10 @@ def test_what_nothing_needs_is_removed(edge: Edge, watch: Callable[[], Session])
 
     session.edit(edge, {MODEL: source("six")}, keep=KEEP)
 
-    assert sorted(path.name for path in (edge.control / "versions").iterdir()) == ["5", "6"]
+    def kept() -> list[str]:
+        return sorted(path.name for path in (edge.control / "versions").iterdir())
+
+    wait_until(lambda: kept() == ["5", "6"], 10, what="the end of older versions")
 
 
 def test_the_channel_is_for_its_user_only(edge: Edge, servers: Servers) -> None:
@@ -275,3 +278,69 @@ def test_the_channel_is_for_its_user_only(edge: Edge, servers: Servers) -> None:
     assert edge.control.stat().st_mode & 0o777 == 0o700
     assert (edge.control / "control.sock").stat().st_mode & 0o777 == 0o600
     assert not servers.start(source("one"), files=FILES).control.exists()
+
+
+HANGING = {
+    "swap": source("two") + 'gates.wait("never")\n',
+    "load": source("two").replace('print("loading")', 'print("for ever"); gates.wait("never")'),
+}
+
+
+@pytest.mark.parametrize(("how", "strategy"), [("swap", "beside"), ("load", "beside"), ("load", "replace")])
+def test_a_watcher_that_leaves_meanwhile(
+    edge: Edge, watch: Callable[[], Session], how: str, strategy: str
+) -> None:
+    """When a watcher leaves during an edit its place is free at once; the edit is discarded, later ones are taken."""
+    session = watch()
+    session.begin_edit(edge, {MODEL: HANGING[how]}, how, keep=KEEP, strategy=strategy)
+    wait_until((edge.control / "versions/2").exists, 10, what="the edit")
+    session.close()
+
+    def begin() -> list[Session]:
+        return [found for found in [watch()] if found.hello["event"] == "hello"]
+
+    (again,) = wait_until(begin, 5, what="the place")
+    assert again.edit(edge, {MODEL: source("three")}, keep=KEEP)["event"] == "applied"
+    assert edge.call(1)[0] == "three"
+    wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of other workers")
+    assert (edge.control / "current" / MODEL).read_text() == source("three")
+    assert not (edge.control / "versions/2").exists()
+
+
+def test_a_death_is_told(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A watcher is told when the model's process dies, and when it is back."""
+    session = watch()
+    (pid,) = edge.workers()
+
+    os.kill(pid, signal.SIGKILL)
+
+    died = session.hear()
+    assert (died["event"], died["status"], "SIGKILL" in died["error"]) == ("state", "restarting", True)
+    assert session.hear() == {"event": "state", "status": "ready", "error": ""}
+
+
+def test_files_in_place_of_folders(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A folder becomes a file and a file a folder; a folder without files is gone."""
+    session = watch()
+    session.edit(edge, {"data/x/y": "1", "data/z": "2", "packages/p/q.py": ""}, "load")
+
+    edit = {"data/x": "3", "data/z/y": "4"}
+    session.edit(edge, edit, "load", delete=["data/x/y", "data/z", "packages/p/q.py"])
+
+    current = edge.control / "current"
+    assert [(current / name).read_text() for name in edit] == ["3", "4"]
+    assert not (current / "packages/p").exists()
+
+
+def test_disk_does_not_double(edge: Edge, watch: Callable[[], Session]) -> None:
+    """What an edit leaves alone takes no more room, however large it is, and is what it was."""
+    session = watch()
+    weights = os.urandom(1 << 20) * 100
+    assert session.edit(edge, {"data/weights.bin": weights}, "load")["event"] == "applied"
+    first = (edge.control / "versions/2/data/weights.bin").stat()
+
+    session.edit(edge, {MODEL: source("two")}, keep=KEEP)
+
+    current = edge.control / "current/data/weights.bin"
+    assert (current.stat().st_ino, current.stat().st_size) == (first.st_ino, len(weights))
+    assert current.read_bytes() == weights

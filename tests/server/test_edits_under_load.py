@@ -12,6 +12,8 @@ import pytest
 from tests.server.editing import MODEL, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.server.harness import Edge, Servers
 
 STREAMS, CALLS = 32, 8
@@ -66,15 +68,17 @@ async def load_server(edge: Edge, edits: asyncio.Task[dict[int, int]]) -> set[tu
     return seen
 
 
-def make_edits(edge: Edge) -> dict[int, int]:
-    """Make the edits, each when the one before was taken; return the version of each generation."""
+KINDS = ["broken"] * BROKEN + ["load"] * LOADS + ["swap"] * (EDITS - BROKEN - LOADS)
+random.Random(4).shuffle(KINDS)
+
+
+def make_edits(edge: Edge, kinds: Sequence[str], strategy: str) -> dict[int, int]:
+    """Make edits, each when the one before was taken; return the version of each generation."""
     session = Session(edge.control)
-    kinds = ["broken"] * BROKEN + ["load"] * LOADS + ["swap"] * (EDITS - BROKEN - LOADS)
-    random.Random(4).shuffle(kinds)
     versions = {1: 0}
     for number, kind in enumerate(kinds, start=1):
         text = source(number) if kind != "broken" else source(number) + "raise ValueError('broken')\n"
-        answer = session.edit(edge, {MODEL: text}, "load" if kind == "load" else "swap")
+        answer = session.edit(edge, {MODEL: text}, "load" if kind == "load" else "swap", strategy=strategy)
         assert answer["event"] == ("failed" if kind == "broken" else "applied"), answer
         if kind != "broken":
             assert answer["how"] == kind
@@ -84,16 +88,17 @@ def make_edits(edge: Edge) -> dict[int, int]:
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_dropped(servers: Servers) -> None:
-    """Every answer is whole, and of the version whose generation its header names."""
+@pytest.mark.parametrize(("strategy", "kinds"), [("beside", KINDS), ("replace", ["load", "swap"] * 3)])
+def test_nothing_is_dropped(servers: Servers, strategy: str, kinds: list[str]) -> None:
+    """Every answer is whole, and of the version whose generation its header names; also where one makes room first."""
     edge = servers.start(source(0), environment="development", control=True)
 
     async def run() -> tuple[set[tuple[int, int]], dict[int, int]]:
-        edits = asyncio.create_task(asyncio.to_thread(make_edits, edge))
+        edits = asyncio.create_task(asyncio.to_thread(make_edits, edge, kinds, strategy))
         return await load_server(edge, edits), await edits
 
     seen, versions = asyncio.run(run())
 
-    assert len(versions) == EDITS - BROKEN + 1
+    assert len(versions) == len(kinds) - kinds.count("broken") + 1
     assert seen <= set(versions.items())
-    assert len(seen) > EDITS // 10
+    assert len(seen) > len(kinds) // 10

@@ -41,13 +41,14 @@ def stage(versions: Versions, tmp_path: Path, manifest: str) -> Path:
     """Make a version without any edit."""
     with tarfile.open(tmp_path / "edit.tar", "w"):
         pass
-    return versions.stage(2, manifest, [], tmp_path / "edit.tar")
+    with (tmp_path / "edit.tar").open("rb") as tar:
+        return versions.stage(2, manifest, [], tar)
 
 
 def test_restart_in_another_folder(tmp_path: Path, release: Path, manifest: str) -> None:
     """A control folder that is moved comes back with its version, and the interpreter of that."""
     versions = Versions(tmp_path / "control", release)
-    versions.keep(stage(versions, tmp_path, manifest), "/new/python", oldest=2)
+    versions.keep(stage(versions, tmp_path, manifest), "/new/python")
 
     moved = (tmp_path / "control").rename(tmp_path / "elsewhere")
     command = ["--release", str(release), "--python", "/old/python", "--control", str(moved)]
@@ -60,6 +61,6 @@ def test_release_that_was_loaded_again(tmp_path: Path, release: Path) -> None:
     """A release without edits that was loaded again is what a restart begins with, not a version."""
     versions = Versions(tmp_path / "control", release)
 
-    versions.keep(release, "/python", oldest=1)
+    versions.keep(release, "/python")
 
     assert current_version(tmp_path / "control") is None

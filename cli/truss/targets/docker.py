@@ -28,6 +28,7 @@ from truss.targets.docker_container import (
 )
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
+from truss.targets.docker_images import ReleaseImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import docker
 
     from truss.channel import Channel
-    from truss.images import Image
     from truss.progress import Progress
     from truss.release import Deployment, ReleasePlan
 
@@ -70,6 +70,7 @@ class DockerTarget:
         self._client = client
         self._environ = environ
         self._builder = ImageBuilder(client, environ)
+        self._images = ReleaseImages(client, self._builder.inspect)
         self._pushes: dict[str, ExitStack] = {}  # locks that are held from `start` to `promote` or `discard`
 
     @classmethod
@@ -89,9 +90,9 @@ class DockerTarget:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
         images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
         release = images[-1]
-        for image in self._missing(images):
-            self._builder.build(image, progress, self._arguments(plan) if image is release else {})
-        labels = self._labels_of(release.tag)
+        for image in self._images.missing(images):
+            self._builder.build(image, progress, self._images.arguments(plan) if image is release else {})
+        labels = self._images.labels_of(release.tag)
         return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
@@ -170,40 +171,6 @@ class DockerTarget:
         found = [container.deployment() for container in self._listed()]
         return sorted(found, key=lambda deployment: deployment.started, reverse=True)
 
-    def _arguments(self, plan: ReleasePlan) -> dict[str, str]:
-        """Return what the Dockerfile of a release is given for its labels."""
-        return {
-            "TRUSS_RELEASE": str(self._next_number(plan.manifest.model)),
-            "TRUSS_PACKAGE": plan.package.name,
-        }
-
-    def _labels_of(self, tag: str) -> dict[str, str]:
-        """Return the labels of an image of ours.
-
-        Raises:
-            EngineError: It is not there any more.
-        """
-        found = self._builder.inspect(tag)
-        if found is None:
-            raise EngineError(f"The image {tag} was removed.", hint="Push again.")
-        labels: dict[str, str] = found["Config"]["Labels"]
-        return labels
-
-    def _missing(self, images: tuple[Image, ...]) -> list[Image]:
-        """Return the images after the last one that the engine has."""
-        missing: list[Image] = []
-        for image in reversed(images):
-            if self._builder.inspect(image.tag) is not None:
-                break
-            missing.insert(0, image)
-        return missing
-
-    def _next_number(self, model: str) -> int:
-        """Return one more than the highest number of a model's releases."""
-        with engine_errors("list its images"):
-            images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
-        return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
-
     def _run(
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int | None
     ) -> None:
@@ -232,7 +199,7 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._labels_of(release.reference)[DRAIN_LABEL])
+        drain = float(self._images.labels_of(release.reference)[DRAIN_LABEL])
         self._client.create_container(
             release.reference,
             name=name,

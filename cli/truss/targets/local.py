@@ -19,7 +19,6 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.channel import connect
@@ -39,12 +38,14 @@ from truss.targets.local_server import (
     listen,
     signals_deferred,
 )
-from truss_server.protocol import CONTROL_PYTHON, CONTROL_SOCKET, DEVELOPMENT
+from truss.targets.local_use import environments_in_use
+from truss_server.protocol import CONTROL_SOCKET, DEVELOPMENT
 
 if TYPE_CHECKING:
     import socket
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from truss.channel import Channel
     from truss.progress import Progress
@@ -151,7 +152,8 @@ class LocalTarget:
             if before is not None:
                 before.end(before.drain + STOP_MARGIN)
         self._releases(candidate.model).prune(self._used(candidate.model))
-        prune_environments(self._state / "envs", self._environments_in_use(), time.time())
+        used = environments_in_use(self._state / "local", self._places())
+        prune_environments(self._state / "envs", used, time.time())
 
     def discard(self, candidate: Deployment) -> None:
         """Kill a candidate and start what it had displaced; see `Target.discard`."""
@@ -226,14 +228,6 @@ class LocalTarget:
 
     def _used(self, model: str) -> set[int]:
         return {server.release for place in self._places(model) for server in place.servers()}
-
-    def _environments_in_use(self) -> set[Path]:
-        """Return the environments that a release of any model needs, or an edit of one that runs."""
-        folders = (self._state / "local").glob("*/releases")
-        used = {Path(release.python).parents[1] for folder in folders for release in Releases(folder).all()}
-        servers = [server for place in self._places() for server in place.servers()]
-        edited = [server.control / CONTROL_PYTHON for server in servers]
-        return used | {Path(file.read_text()).parents[1] for file in edited if file.exists()}
 
     def _listen(self, place: Place, port: int | None) -> tuple[socket.socket, Server | None]:
         """Return a listening socket, and the current deployment if it had to be stopped for it.

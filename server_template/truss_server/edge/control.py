@@ -6,41 +6,44 @@ Messages are lines of JSON; one that has `bytes` is followed by so many. `docs/c
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
+import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from truss_server import __version__
+from truss_server.edge.background import Background
+from truss_server.edge.peer import LINE, Peer
+from truss_server.edge.version import FailedError, RefusedError, Swap
 from truss_server.edge.versions import BadEditError, Versions
-from truss_server.edge.worker import FailedError, RefusedError
 from truss_server.protocol import CONTROL_SOCKET, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from truss_server.edge.logs import Log
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
-    from truss_server.edge.worker import Version
+    from truss_server.edge.version import Version
 
 PROTOCOL = 1
 """Version of this protocol, in both first messages."""
 
-LINE = 16 * 1024 * 1024
-"""Bytes of one line of JSON: it may name each file of a package."""
-
-EDIT = 64 * 1024**3
-"""Bytes of files in one edit."""
-
 FIRST_SECONDS = 10.0
 """What a peer has to say who it is."""
 
-_CHUNK = 1 << 20
+
+_WAYS = ("swap", "load")
+
+_PLAINLY_BROKEN = ("SyntaxError", "IndentationError", "TabError", "ModelDefinitionError")
+
+_NO_FILES = bytes(10_240)
+"""An empty tar."""
 
 
 class Control:
@@ -60,6 +63,8 @@ class Control:
         self._versions = Versions(folder, settings.version.root)
         self._numbers = settings.version.generation
         self._session: dict[str, str] | None = None
+        self._lock = asyncio.Lock()  # of the edit that is under way; its session may have ended
+        self._background = Background()
 
     async def serve(self) -> asyncio.Server:
         """Listen; return the server, to be closed.
@@ -84,26 +89,62 @@ class Control:
         except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError) as exc:
             self._log.write("WARNING", f"a session of the control channel was ended: {exc!r}")
         finally:
-            writer.close()
+            peer.close()
 
     async def _watch(self, peer: Peer, who: str) -> None:
         self._session = {"who": who, "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         self._log.write("INFO", f"watched by {who}")
+        tell = self._supervisor.listeners
         try:
             await peer.send(event="hello", **await self._about())
+            tell.add(peer.tell)
+            self._tidy()
             while True:
                 wish = await peer.receive()
-                if wish["do"] == "apply":
-                    tar = self._folder / "edit.tar"
-                    try:
-                        await peer.receive_file(int(wish["bytes"]), tar)
-                        await peer.send(**await self._apply(wish, tar))
-                    finally:
-                        tar.unlink(missing_ok=True)
-                elif wish["do"] == "reload":
-                    await peer.send(**await self._reload())
+                if wish["do"] in {"apply", "reload"}:
+                    await self._answer(peer, wish)
         finally:
+            tell.discard(peer.tell)
             self._session = None
+
+    async def _answer(self, peer: Peer, wish: Mapping[str, Any]) -> None:
+        """Do what a peer wishes.
+
+        Raises:
+            ConnectionError: It has gone meanwhile; what it wished for is given up as soon as that can be.
+        """
+        gone = asyncio.get_running_loop().create_future()
+        with ExitStack() as held:
+            tar = held.enter_context(tempfile.TemporaryFile(dir=self._folder))
+            if wish["do"] == "apply":
+                try:
+                    await peer.receive_file(int(wish["bytes"]), tar)
+                except BadEditError as exc:
+                    await peer.send(**self._failed(str(exc), "", time.monotonic()))
+                    return
+            else:
+                tar.write(_NO_FILES)
+            tar.seek(0)
+            work = self._background.begin(self._work(wish, tar, gone, held.pop_all()))
+        ahead = peer.read_ahead()
+        await asyncio.wait({work, ahead}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and ahead.exception() is not None:
+            gone.set_result(None)
+            raise ConnectionError
+        await peer.send(**await work)
+
+    async def _work(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None], held: ExitStack
+    ) -> dict[str, Any]:
+        """Do what was wished for, after what was before; return the answer."""
+        with held:
+            async with self._lock:
+                answer = await (self._apply if wish["do"] == "apply" else self._reload)(wish, tar, gone)
+            self._tidy()
+            return answer
+
+    def _tidy(self) -> None:
+        self._background.begin(asyncio.to_thread(self._versions.tidy, self._supervisor.oldest))
 
     async def _about(self) -> dict[str, Any]:
         version = self._supervisor.version
@@ -121,47 +162,75 @@ class Control:
         files = await asyncio.to_thread(self._versions.files)
         return {"digest": self._supervisor.version.manifest.digest, "files": files}
 
-    async def _apply(self, wish: Mapping[str, Any], tar: Path) -> dict[str, Any]:
+    async def _apply(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
         """Bring an edited version up; return the answer."""
         began = time.monotonic()
         running = self._supervisor.version
         if wish["base"] != running.manifest.digest:
             return {"event": "mismatch", **await self._state()}
         try:
-            manifest = Manifest(**wish["manifest"])
-            number = self._next_number()
-            root = await asyncio.to_thread(
-                self._versions.stage, number, manifest.to_json(), wish["delete"], tar
-            )
+            if wish["how"] not in _WAYS:
+                raise BadEditError(f"there is no way {wish['how']!r} to bring an edit up")  # noqa: TRY301 as below
+            version = await self._stage(Manifest(**wish["manifest"]), wish["delete"], tar)
         except (BadEditError, TypeError) as exc:
             return self._failed(str(exc), "", began)
-        python = wish.get("python") or running.python
-        version = replace(running, root=root, manifest=manifest, generation=number, python=python)
-        return await self._bring_up(version, wish, began)
+        version = replace(version, python=wish.get("python") or running.python)
+        return await self._bring_up(version, wish, began, gone)
 
-    async def _reload(self) -> dict[str, Any]:
-        """Load the newest version again."""
-        version = replace(self._supervisor.version, generation=self._next_number())
-        return await self._bring_up(version, {"how": "load"}, time.monotonic())
+    async def _reload(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
+        """Load the newest version again, as a version of its own: what it reads stays as long as it lives."""
+        began = time.monotonic()
+        try:
+            version = await self._stage(self._supervisor.version.manifest, (), tar)
+        except BadEditError as exc:
+            return self._failed(str(exc), "", began)
+        return await self._bring_up(version, {**wish, "how": "load"}, began, gone)
 
-    def _next_number(self) -> int:
+    async def _stage(self, manifest: Manifest, delete: Iterable[str], tar: IO[bytes]) -> Version:
+        """Make the next version out of the newest one.
+
+        Raises:
+            BadEditError: That cannot be.
+        """
         self._numbers += 1
-        return self._numbers
+        stage = self._versions.stage
+        root = await asyncio.to_thread(stage, self._numbers, manifest.to_json(), delete, tar)
+        return replace(self._supervisor.version, root=root, manifest=manifest, generation=self._numbers)
 
-    async def _bring_up(self, version: Version, wish: Mapping[str, Any], began: float) -> dict[str, Any]:
+    async def _bring_up(
+        self, version: Version, wish: Mapping[str, Any], began: float, gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
         how, because = wish["how"], ""
         try:
             if how == "swap":
                 try:
-                    await self._supervisor.swap(version, wish["modules"], wish["keep"])
+                    await self._supervisor.swap(version, Swap(wish["modules"], wish["keep"]), gone)
                 except RefusedError as exc:
                     how, because = "load", str(exc)
+                except FailedError as exc:
+                    # What is imported a second time in a process may fail for that alone (a metric that is there
+                    # already), so a fresh one is to say so; where it would have to replace the old one, none is.
+                    if (
+                        gone.done()
+                        or wish.get("strategy") == "replace"
+                        or str(exc).startswith(_PLAINLY_BROKEN)
+                    ):
+                        raise
+                    how, because = "load", f"it cannot be imported beside the running code: {exc}"
             if how == "load":
-                await self._supervisor.load(version, beside=wish.get("strategy") != "replace")
+                await self._supervisor.load(version, gone, beside=wish.get("strategy") != "replace")
         except FailedError as exc:
-            self._versions.discard(version.root)
+            await asyncio.to_thread(self._versions.discard, version.root)
             return self._failed(str(exc), exc.trace, began)
-        self._versions.keep(version.root, version.python, oldest=self._supervisor.oldest)
+        try:
+            self._versions.keep(version.root, version.python)
+        except OSError as exc:
+            because = f"a restart will come back with the version before: {exc.strerror}"
+            self._log.write("WARNING", because)
         seconds = round(time.monotonic() - began, 4)
         self._log.write("INFO", f"generation {version.generation} by {how} in {seconds:g} s")
         answer = {"event": "applied", "generation": version.generation, "digest": version.manifest.digest}
@@ -192,49 +261,3 @@ def _bind(path: Path) -> socket.socket:
         os.close(folder)
     path.chmod(0o600)
     return sock
-
-
-class Peer:
-    """The other end of a session."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def receive(self) -> dict[str, Any]:
-        """Wait for a message.
-
-        Raises:
-            ConnectionError: The peer has gone.
-            ValueError: It is no JSON object, or too long.
-        """
-        line = await self._reader.readline()
-        if not line:
-            raise ConnectionError
-        message = json.loads(line)
-        if not isinstance(message, dict):
-            raise ValueError("no object")  # noqa: TRY004 - as what json raises
-        return message
-
-    async def receive_file(self, size: int, path: Path) -> None:
-        """Write the bytes that follow a message into a file.
-
-        Raises:
-            ConnectionError: The peer has gone.
-            ValueError: They are too many.
-            OSError: The disk does not take them.
-        """
-        if not 0 <= size <= EDIT:
-            raise ValueError(f"an edit of {size} bytes; the limit is {EDIT}")
-        with path.open("wb") as file:
-            while size:
-                chunk = await self._reader.read(min(size, _CHUNK))
-                if not chunk:
-                    raise ConnectionError
-                await asyncio.to_thread(file.write, chunk)
-                size -= len(chunk)
-
-    async def send(self, **message: Any) -> None:
-        """Send a message."""
-        self._writer.write(json.dumps(message).encode() + b"\n")
-        await self._writer.drain()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from truss_server.edge.version import Version
 from truss_server.edge.versions import current_python, current_version
-from truss_server.edge.worker import Version
 from truss_server.protocol import DEFAULT_CONCURRENCY, DEVELOPMENT, MANIFEST, Manifest
 
 if TYPE_CHECKING:

@@ -6,31 +6,25 @@ import asyncio
 import contextlib
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
-from truss_server.edge.worker import FailedError, RefusedError, Version, Worker
+from truss_server.edge.background import Background
+from truss_server.edge.health import Health
+from truss_server.edge.leaving import drop, retire
+from truss_server.edge.restarts import BACKOFF, Restarts
+from truss_server.edge.version import FailedError, RefusedError, Swap, Version
+from truss_server.edge.worker import Worker
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from truss_server.edge.link import Link
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
-
-BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before the first, second, ... start after a death; with one death more in a row it is given up."""
-
-STEADY = 60.0
-"""Seconds a worker must have been ready for its death not to count as one more in a row."""
-
-HEALTH_SECONDS = 1.0
-"""How long a model's answer to whether it is healthy counts."""
-
-QUIET_SECONDS = 0.1
-"""Between two looks whether calls of an older generation still run."""
 
 _NOT_LOADED = "the model could not be loaded"
 
@@ -46,27 +40,30 @@ class Supervisor:
 
     Attributes:
         was_ready: Whether a model was loaded once.
+        listeners: Told when the model's process has died and when it is back, as the message `state`.
     """
 
     def __init__(
         self, settings: Settings, metrics: Metrics, log: Log, backoff: Sequence[float] = BACKOFF
     ) -> None:
         self.was_ready = False
+        self.listeners: set[Callable[..., None]] = set()
         self._version = settings.version
         self._drain = settings.drain_timeout
+        self._patience = max(settings.request_timeout, settings.drain_timeout)
         self._metrics = metrics
         self._log = log
         self._backoff = backoff
         self._worker: Worker | None = None  # whose end is a death
         self._serving: Worker | None = None  # which new calls go to
         self._workers: set[Worker] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._held: asyncio.Future[None] | None = None
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = ""
         self._leaving = False
         self._stopping = asyncio.Event()
-        self._health: asyncio.Task[bool] | None = None
-        self._health_until = 0.0
+        self._health = Health(partial(self._ask, "is_healthy"))
 
     # ---- what calls need to know
 
@@ -109,25 +106,11 @@ class Supervisor:
             return self._trouble
         if self.link is None:
             return "restarting" if self.was_ready else "loading"
-        unhealthy = self._health is not None and self._health.done() and not self._health.result()
-        return "unhealthy" if unhealthy else "ready"
+        return "unhealthy" if self._health.is_bad else "ready"
 
     async def healthy(self) -> bool:
-        """Ask the model whether it is healthy; its answer counts for a moment, so that probes cost little.
-
-        A model whose event loop does not answer is not healthy.
-        """
-        if not self.loaded:
-            return False
-        if self._health is None or (self._health.done() and time.monotonic() > self._health_until):
-            self._health = asyncio.create_task(self._ask_health())
-        healthy = await asyncio.shield(self._health)
-        return healthy and self.loaded
-
-    async def _ask_health(self) -> bool:
-        answer = await self._ask("is_healthy")
-        self._health_until = time.monotonic() + HEALTH_SECONDS
-        return answer is not None and bool(wire.unpack(answer))
+        """Return whether a model is loaded and says that it is healthy."""
+        return self.loaded and await self._health.is_good() and self.loaded
 
     async def ask_metrics(self) -> bytes:
         """Return the metrics the model's code registered, as text; empty where there are none."""
@@ -141,34 +124,35 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
-        deaths = 0
-        self._worker = self._start(self._version)
+        restarts = Restarts(self._backoff)
+        worker = self._follow(self._start(self._version))
         while True:
-            worker = self._worker
             ready_at = await self._until_ready(worker)
-            reason = await worker.life
+            reason = await self._until_end(worker)
             if self._stopping.is_set():
                 return 0
             if self._held is not None:
                 await asyncio.wait({self._held})
-            if worker is not self._worker:  # it has made room for another one
+            if self._worker is not worker and self._worker is not None:  # it has made room for another one
+                worker = self._worker
                 continue
             if not self.was_ready:
                 self._on_failed(reason)
                 return EXIT_LOAD_FAILED
-            deaths = 1 if time.monotonic() - ready_at > STEADY else deaths + 1
-            if deaths > len(self._backoff):
-                self._trouble = f"{reason}, {deaths} times in a row"
+            delay = restarts.delay(ready_at)
+            if delay is None:
+                self._trouble = f"{reason}, {restarts.deaths} times in a row"
                 self._log.write("ERROR", f"giving up: {self._trouble}")
                 return EXIT_WORKER_LOST
-            delay = self._backoff[deaths - 1]
             self._metrics.restarts.inc()
             self._log.write("ERROR", f"{reason}; starting it again in {delay:g} s")
+            self._report("restarting", reason)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
             if worker is self._worker:
-                self._worker = self._start(self._version)
+                self._follow(self._start(self._version))
+            worker = self._worker or worker
 
     def leave(self) -> None:
         """Say that the server is on its way out, while it finishes what was begun."""
@@ -197,6 +181,20 @@ class Supervisor:
         worker.life.add_done_callback(lambda _: self._workers.discard(worker))
         return worker
 
+    def _follow(self, worker: Worker) -> Worker:
+        """Have the end of a worker be the death that `run` waits for."""
+        self._worker = worker
+        turn, self._turn = self._turn, asyncio.get_running_loop().create_future()
+        turn.set_result(None)
+        return worker
+
+    async def _until_end(self, worker: Worker) -> str:
+        """Wait until a worker has ended, or another one is in its place; return how it ended."""
+        while worker is self._worker and not worker.life.done():
+            ends: set[asyncio.Future[Any]] = {worker.life, self._turn}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return worker.life.result() if worker.life.done() else ""
+
     async def _until_ready(self, worker: Worker) -> float:
         """Have a worker serve when it is ready; return since when it does, infinity where it never will."""
         try:
@@ -206,16 +204,24 @@ class Supervisor:
                 self._on_failed(str(exc), exc.trace)
             return math.inf
         if worker is self._worker and worker is not self._serving:
+            if self.was_ready:
+                self._report("ready", "")
             self._serve(worker)
         return time.monotonic()
 
     def _serve(self, worker: Worker) -> None:
         """Send new calls to a worker."""
-        self._worker = self._serving = worker
+        if worker is not self._worker:
+            self._follow(worker)
+        self._serving = worker
         self._trouble = ""
-        self._health = None
+        self._health.forget()
         self.was_ready = True
         self._tell("ready")
+
+    def _report(self, status: str, error: str) -> None:
+        for listener in self.listeners:
+            listener(event="state", status=status, error=error)
 
     def _tell(self, what: str) -> None:
         self._metrics.generation.set(self.generation)
@@ -234,86 +240,70 @@ class Supervisor:
         """Number of the oldest version that a worker may still read files of."""
         return min((worker.oldest for worker in self._workers), default=self._version.generation)
 
-    async def swap(self, version: Version, modules: Sequence[str], keep: Mapping[str, Sequence[str]]) -> None:
+    async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
 
         Raises:
             RefusedError: It has to be loaded.
-            FailedError: Its code is broken; what served goes on.
+            FailedError: Its code is broken, or nobody wants it any more; what served goes on.
         """
         worker = self._serving
         if worker is None or worker.link is None:
             raise RefusedError("no model is loaded at the moment")
         before, link = worker.generation, worker.link
-        await worker.swap(version, modules, keep)
+        await worker.swap(version, how, gone)
         self._version = version
-        self._health = None
+        self._health.forget()
         self._tell(f"generation {version.generation}")
-        self._background(self._drop(link, before))
+        self._background.begin(drop(link, before))
 
-    async def load(self, version: Version, *, beside: bool) -> None:
+    async def load(self, version: Version, gone: asyncio.Future[None], *, beside: bool) -> None:
         """Have a new worker load a version and take over.
 
         Args:
             version: What to load.
+            gone: Resolved when nobody wants it any more.
             beside: Whether the one before serves meanwhile; else it ends first, and calls wait.
 
         Raises:
-            FailedError: It cannot be loaded; what served goes on, after it was loaded again where it had to end.
+            FailedError: It cannot be loaded, or nobody wants it; what served goes on, after it was loaded again
+                where it had to end.
         """
         before = self._worker
-        if beside or before is None:
-            worker = self._start(version)
-            await worker.ready
-            self._version = version
-            self._serve(worker)
-            if before is not None:
-                self._background(self._retire(before))
-        else:
-            await self._replace(before, version)
+        if not beside and before is not None:
+            await self._replace(before, version, gone)
+            return
+        worker = self._start(version)
+        await worker.until_ready(gone)
+        self._version = version
+        self._serve(worker)
+        for other in self._workers - {worker}:  # one, or two where it died meanwhile and was started again
+            self._background.begin(retire(other, self._patience))
 
-    async def _replace(self, before: Worker, version: Version) -> None:
-        held = self._held = asyncio.get_running_loop().create_future()
+    async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        held = self._held = loop.create_future()
         try:
-            await self._retire(before)
+            await retire(before, self._drain)
             try:
-                await self._arrival(version)
+                await self._arrival(version, gone)
                 self._version = version
             except FailedError:
                 with contextlib.suppress(FailedError):  # which `run` deals with
-                    await self._arrival(self._version)
+                    await self._arrival(self._version, loop.create_future())
                 raise
         finally:
             self._held = None
             held.set_result(None)
 
-    async def _arrival(self, version: Version) -> None:
+    async def _arrival(self, version: Version, gone: asyncio.Future[None]) -> None:
         """Start a worker in the place of the one that has ended, and have it serve when it is ready.
 
         Raises:
-            FailedError: It cannot load its version.
+            FailedError: It cannot load its version, or nobody wants it.
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
-        self._worker = self._start(version)
-        await self._worker.ready
-        self._serve(self._worker)
-
-    async def _retire(self, worker: Worker) -> None:
-        """End a worker when its calls have, in the drain timeout at most."""
-        deadline = time.monotonic() + self._drain
-        while worker.link is not None and worker.link.calls() and time.monotonic() < deadline:  # noqa: ASYNC110 - see `_drop`
-            await asyncio.sleep(QUIET_SECONDS)
-        await worker.stop()
-
-    async def _drop(self, link: Link, generation: int) -> None:
-        """Have a worker forget a generation when its last call has ended."""
-        # Looked at from time to time: counting each call would cost all of them.
-        while link.calls(generation):  # noqa: ASYNC110 - see above
-            await asyncio.sleep(QUIET_SECONDS)
-        link.write(wire.encode(wire.DROP, 0, wire.pack(generation)))
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        worker = self._follow(self._start(version))
+        await worker.until_ready(gone)
+        self._serve(worker)

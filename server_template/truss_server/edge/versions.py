@@ -3,6 +3,7 @@
 Below the folder of the control channel::
 
     versions/<generation>/   a release folder; files that did not change are hard links to those of the one before
+    next                     the same of the newest one, made while nobody waits, for the next edit to be written into
     current                  symlink to the newest version that loaded
     python                   the interpreter it was loaded with
 """
@@ -14,15 +15,16 @@ import hashlib
 import os
 import shutil
 import tarfile
+import threading
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from truss_server.protocol import CONTROL_PYTHON, MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-VERSIONS, CURRENT = "versions", "current"
+VERSIONS, CURRENT, NEXT = "versions", "current", "next"
 
 _CHUNK = 1 << 20
 
@@ -60,13 +62,16 @@ class Versions:
         self._folder = folder
         self._root = root
         self._digests: dict[tuple[int, int, int, int], str] = {}
+        self._lock = threading.Lock()
+        self._prepared: Path | None = None  # what `next` holds the files of
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / VERSIONS).mkdir(exist_ok=True)
+        shutil.rmtree(folder / NEXT, ignore_errors=True)
         for left in (folder / VERSIONS).iterdir():  # of edits that a restart has ended
             if left != root:
                 shutil.rmtree(left, ignore_errors=True)
 
-    def stage(self, generation: int, manifest: str, delete: Iterable[str], tar: Path) -> Path:
+    def stage(self, generation: int, manifest: str, delete: Iterable[str], tar: IO[bytes]) -> Path:
         """Make a version out of the newest one and an edit; return its folder.
 
         Args:
@@ -79,31 +84,52 @@ class Versions:
             BadEditError: A path leads out of the package, or the disk does not take it.
         """
         place = self._folder / VERSIONS / str(generation)
-        gone = {str(_checked(path)) for path in delete}
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            with tarfile.open(tar) as edit:
-                members = edit.getmembers()
-                changed = {_checked_member(member) for member in members}
-                self._link_rest(place, {MANIFEST, *gone, *changed})
-                for member in members:
-                    _extract(edit, member, place / member.name)
-            (place / MANIFEST).write_text(manifest, encoding="utf-8")
-        except (OSError, tarfile.TarError) as exc:
+        gone = [_checked(path) for path in delete]
+        with self._lock:
             shutil.rmtree(place, ignore_errors=True)
-            raise BadEditError(f"the edit cannot be written: {exc}") from exc
-        except BadEditError:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+            try:
+                with tarfile.open(fileobj=tar) as edit:
+                    self._write(place, gone, edit)
+                (place / MANIFEST).write_text(manifest, encoding="utf-8")
+            except (OSError, tarfile.TarError) as exc:
+                shutil.rmtree(place, ignore_errors=True)
+                raise BadEditError(f"the edit cannot be written: {exc}") from exc
+            except BadEditError:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
         return place
 
-    def keep(self, root: Path, python: str, oldest: int) -> None:
+    def _write(self, place: Path, gone: Iterable[PurePosixPath], edit: tarfile.TarFile) -> None:
+        """Write the newest version with an edit into a folder."""
+        members = edit.getmembers()
+        changed = [_checked_member(member) for member in members]
+        self._prepare()
+        self._prepared = None
+        (self._folder / NEXT).rename(place)
+        for path in (*gone, *changed, PurePosixPath(MANIFEST)):
+            _remove(place, path)
+        for member in members:
+            _extract(edit, member, place / member.name)
+
+    def _prepare(self) -> None:
+        """Have `next` hold the files of the newest version; there may be very many."""
+        root = self._root  # an edit may be kept meanwhile
+        if self._prepared == root:
+            return
+        place = self._folder / NEXT
+        shutil.rmtree(place, ignore_errors=True)
+        for folder, names in _folders(root):
+            (place / folder).mkdir(parents=True, exist_ok=True)
+            for name in names:
+                _link(f"{root}/{folder}{name}", f"{place}/{folder}{name}")
+        self._prepared = root
+
+    def keep(self, root: Path, python: str) -> None:
         """Have a version be the one that edits apply to, and that a restart comes back with.
 
         Args:
             root: Its folder.
             python: Interpreter it was loaded with.
-            oldest: Number of the first version that somebody still reads; those before it are removed.
         """
         if root.parent == self._folder / VERSIONS:  # the release itself, loaded again, needs no link
             (self._folder / CONTROL_PYTHON).write_text(python, encoding="utf-8")
@@ -112,9 +138,19 @@ class Versions:
             new.symlink_to(root.relative_to(self._folder))  # the folder may be moved
             new.replace(self._folder / CURRENT)
         self._root = root
-        for version in (self._folder / VERSIONS).iterdir():
-            if int(version.name) < oldest:
-                self.discard(version)
+
+    def tidy(self, oldest: int) -> None:
+        """Do what nobody waits for: make ready for the next edit, and remove what nobody needs.
+
+        Args:
+            oldest: Number of the first version that somebody still reads; those before it are removed.
+        """
+        with self._lock:
+            with contextlib.suppress(OSError):  # an edit will tell
+                self._prepare()
+            for version in (self._folder / VERSIONS).iterdir():
+                if int(version.name) < oldest:
+                    self.discard(version)
 
     def discard(self, root: Path) -> None:
         """Remove a version, unless it is the one that edits apply to."""
@@ -123,8 +159,8 @@ class Versions:
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 of each file of the newest version, by path; the manifest is none of them."""
-        found = {path.relative_to(self._root).as_posix(): path for path in _files(self._root)}
-        return {name: self._digest(path) for name, path in sorted(found.items()) if name != MANIFEST}
+        found = [f"{folder}{name}" for folder, names in _folders(self._root) for name in names]
+        return {name: self._digest(self._root / name) for name in sorted(found) if name != MANIFEST}
 
     def _digest(self, path: Path) -> str:
         stat = path.stat()
@@ -137,16 +173,12 @@ class Versions:
             self._digests[key] = digest.hexdigest()
         return self._digests[key]
 
-    def _link_rest(self, place: Path, without: set[str]) -> None:
-        for path in _files(self._root):
-            name = path.relative_to(self._root)
-            if name.as_posix() in without:
-                continue
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place / name)
-            except OSError:  # another file system, or one that has no links
-                shutil.copy2(path, place / name)
+
+def _link(old: str, new: str) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # another file system, or one that has no links
+        shutil.copy2(old, new)
 
 
 def _checked(name: str) -> PurePosixPath:
@@ -156,10 +188,19 @@ def _checked(name: str) -> PurePosixPath:
     return path
 
 
-def _checked_member(member: tarfile.TarInfo) -> str:
+def _checked_member(member: tarfile.TarInfo) -> PurePosixPath:
     if not member.isreg():
         raise BadEditError(f"{member.name!r} is no file")
-    return str(_checked(member.name))
+    return _checked(member.name)
+
+
+def _remove(place: Path, path: PurePosixPath) -> None:
+    """Remove a file, if it is there, and the folders that are empty without it: Python can import those."""
+    with contextlib.suppress(FileNotFoundError):
+        (place / path).unlink()
+        with contextlib.suppress(OSError):  # it is not empty
+            for folder in path.parents[:-1]:
+                (place / folder).rmdir()
 
 
 def _extract(edit: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
@@ -171,11 +212,12 @@ def _extract(edit: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> Non
         place.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
-def _files(root: Path) -> list[Path]:
-    """Return the files of a version; what Python and a running model left beside them are not of it."""
-    return [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        if not folder.endswith("__pycache__")
-        for name in names
-    ]
+def _folders(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders of a version, each with a `/` at its end, with the names of the files in them.
+
+    What Python and a running model left beside them is not of it.
+    """
+    for folder, _, names in os.walk(root):
+        if not folder.endswith("__pycache__"):
+            inside = folder[len(str(root)) + 1 :]
+            yield f"{inside}/" if inside else "", names

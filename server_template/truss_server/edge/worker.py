@@ -7,21 +7,21 @@ import contextlib
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
+from truss_server.edge.version import FailedError, RefusedError
 from truss_server.protocol import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from truss_server.edge.asks import Ask
     from truss_server.edge.logs import Log
-    from truss_server.protocol import Manifest
+    from truss_server.edge.version import Swap, Version
 
 _BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
 
@@ -34,43 +34,7 @@ LAST_WORDS = 1.0
 ASK_TIMEOUT = 5.0
 """Seconds the worker is given to answer a question of the edge's own."""
 
-
-@dataclass(frozen=True)
-class Version:
-    """A version of the package that a worker can load.
-
-    Attributes:
-        root: Its folder.
-        manifest: What lies in it as `release.json`.
-        generation: Its number.
-        python: Interpreter of the model's environment.
-        environment: Name of the environment the deployment belongs to.
-        swaps: Whether the worker is to take new code later.
-    """
-
-    root: Path
-    manifest: Manifest
-    generation: int
-    python: str
-    environment: str
-    swaps: bool
-
-
-class FailedError(Exception):
-    """A version cannot serve.
-
-    Args:
-        message: Why, in a line.
-        trace: Of the author's code.
-    """
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.trace = trace
-
-
-class RefusedError(Exception):
-    """A version cannot be swapped in; it has to be loaded."""
+_NOT_WANTED = "whoever wanted it has gone"
 
 
 class Worker:
@@ -101,34 +65,57 @@ class Worker:
         self._ended = False  # on purpose
         self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
         self._swap: asyncio.Future[Mapping[str, Any]] | None = None
+        self._astray = False  # its newest code is none that was taken
         self.life = loop.create_task(self._live())
 
-    async def swap(self, version: Version, modules: Sequence[str], keep: Mapping[str, Sequence[str]]) -> None:
+    async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Bring up a version's code beside the running one; from then on it is the newest.
 
         Args:
             version: What to import.
-            modules: Files that are to be executed again.
-            keep: Names, by file, whose objects stay what they are.
+            how: Which of it is executed, and what stays.
+            gone: Resolved when nobody wants it any more.
 
         Raises:
             RefusedError: It has to be loaded by a worker of its own.
-            FailedError: Its code is broken.
+            FailedError: Its code is broken, or nobody wants it.
         """
         if self.link is None:
             raise RefusedError("the worker is not connected")
-        self._swap = asyncio.get_running_loop().create_future()
-        wish = {"root": str(version.root), "generation": version.generation, "modules": [*modules]}
+        if self._astray:
+            raise RefusedError("an earlier edit was left before it had been taken")
+        swap = self._swap = asyncio.get_running_loop().create_future()
+        wish = {"root": str(version.root), "generation": version.generation, "modules": [*how.modules]}
         self.link.write(
-            wire.encode(wire.SWAP, 0, wire.pack({**wish, "keep": {k: [*v] for k, v in keep.items()}}))
+            wire.encode(wire.SWAP, 0, wire.pack({**wish, "keep": {k: [*v] for k, v in how.keep.items()}}))
         )
-        state = await self._swap
+        ends: set[asyncio.Future[Any]] = {swap, gone}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not swap.done():
+            self._astray = True
+            raise FailedError(_NOT_WANTED)
+        state = swap.result()
         if state["state"] == "refused":
             raise RefusedError(state["because"])
         if state["state"] != "swapped":
             raise _failure(state)
         self.methods = dict(state["methods"])
         self.generation = version.generation
+
+    async def until_ready(self, gone: asyncio.Future[None]) -> None:
+        """Wait until its model is loaded.
+
+        Args:
+            gone: Resolved when nobody wants it any more.
+
+        Raises:
+            FailedError: It cannot be, or nobody wants it.
+        """
+        await asyncio.wait({self.ready, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not self.ready.done():
+            self.kill()
+            raise FailedError(_NOT_WANTED)
+        self.ready.result()
 
     async def ask(self, method: str) -> bytes | None:
         """Call a method of the worker's own; None where it fails or does not answer in time.

@@ -156,10 +156,16 @@ def _makes_only(statement: ast.stmt, names: Collection[str]) -> bool:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return statement.name in names
     if isinstance(statement, ast.Assign):
-        return all(isinstance(target, ast.Name) and target.id in names for target in statement.targets)
-    if isinstance(statement, ast.AnnAssign):
-        return isinstance(statement.target, ast.Name) and statement.target.id in names
-    return False
+        return all(_binds_only(target, names) for target in statement.targets)
+    return isinstance(statement, ast.AnnAssign) and _binds_only(statement.target, names)
+
+
+def _binds_only(target: ast.expr, names: Collection[str]) -> bool:
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return all(_binds_only(part, names) for part in target.elts)
+    if isinstance(target, ast.Starred):
+        return _binds_only(target.value, names)
+    return isinstance(target, ast.Name) and target.id in names
 
 
 class OwnModules:
