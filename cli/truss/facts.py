@@ -17,7 +17,8 @@ FINDS_BY_NAME = frozenset(
 """What finds modules and classes by names that are nowhere in the code: imports by name, and unpickling."""
 
 UNKNOWABLE = FINDS_BY_NAME | {
-    *("exec", "eval", "globals", "vars", "importlib", "gc", "_getframe", "currentframe"),
+    *("builtins", "globals", "vars", "importlib", "_getframe", "currentframe"),
+    *("get_objects", "get_referrers", "get_referents"),
     *("__dict__", "__subclasses__", "__getattribute__", "getmembers", "getattr_static"),
 }
 """Names behind which any definition of the package may be meant."""
@@ -92,7 +93,9 @@ class _Collector:
     def visit(self, node: ast.AST) -> None:
         """Take in one node, without what is below it."""
         self._found["names"].update(_identifiers(node))
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Name) and node.id in {"eval", "exec"}:  # not `model.eval()`
+            self._found["unknowable"].add(node.id)
+        elif isinstance(node, ast.Attribute):
             self._attribute(node)
         elif isinstance(node, ast.Global):
             self._found["bound_globally"].update(node.names)
