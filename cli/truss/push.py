@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING
 from truss.config import load_config
 from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
-from truss.log_lines import LOUD, LogRecord, parse_log_line
+from truss.log_lines import LOUD
+from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
 from truss.plan import plan_release
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from truss.client import HttpClient
     from truss.deps import Clock
+    from truss.log_lines import LogRecord
     from truss.progress import Progress
     from truss.release import Deployment, ReleasePlan
     from truss.targets import Target
@@ -42,15 +42,6 @@ POLL_SECONDS = 0.05
 """Between two looks at a server that is about to be ready; a twentieth of the wait so far, later on."""
 
 LONGEST_POLL_SECONDS = 0.5
-
-LAST_WORDS_SECONDS = 2.0
-"""How long to wait for the rest of the log of a server that has ended."""
-
-KEPT_RECORDS = 20
-"""Lines of the log that an error shows."""
-
-MOST_PENDING = 10_000
-"""Lines that wait to be shown; of a model that prints more than that between two looks, the last ones are."""
 
 
 @dataclass(frozen=True)
@@ -248,43 +239,6 @@ def wait_until_ready(
             raise late_error(tail.records, wait)
         clock.sleep(min(max(POLL_SECONDS, waited / 20), LONGEST_POLL_SECONDS))
     tail.show(progress)
-
-
-class LogTail:
-    """The end of a log that is being written, read by a thread because reading waits for the writer.
-
-    Args:
-        lines: The log, as `Target.logs` follows it.
-
-    Attributes:
-        records: The last ones that were shown.
-    """
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self.records: deque[LogRecord] = deque(maxlen=KEPT_RECORDS)
-        self._pending: deque[LogRecord] = deque(maxlen=MOST_PENDING)
-        # A daemon: the log of a server that lives has no end to wait for.
-        self._thread = threading.Thread(target=self._read, args=(lines,), name="log tail", daemon=True)
-        self._thread.start()
-
-    def show(self, progress: Progress) -> None:
-        """Tell what has come since the last time."""
-        while self._pending:
-            record = self._pending.popleft()
-            self.records.append(record)
-            if record.matters:
-                progress.detail(record.message)
-
-    def finish(self, progress: Progress) -> None:
-        """Tell what is left in the log of a server that has ended."""
-        self._thread.join(LAST_WORDS_SECONDS)
-        self.show(progress)
-
-    def _read(self, lines: Iterator[str]) -> None:
-        # A log that cannot be read is no reason to fail: whether the server is ready shows elsewhere.
-        with suppress(TrussError):
-            for line in lines:
-                self._pending.append(parse_log_line(line))
 
 
 def late_error(records: Iterable[LogRecord], wait: Wait) -> StartError:
