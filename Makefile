@@ -35,9 +35,9 @@ lint: install ## Check format and style.
 types: install ## Check types.
 	$(BIN)/mypy
 
-# Three processes, also on two cores: many tests wait for a server or for the engine.
+# Four processes, also on two cores: many tests wait for a server or for the engine.
 test: install lint types ## Format, style, types, and every test but those of `make e2e`.
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 e2e: install ## The tests that install torch and transformers.
 	$(BIN)/python -m pytest -m e2e
