@@ -30,7 +30,7 @@ def project(tmp_path: Path, docker_model: str) -> Iterator[Project]:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="about once in fifteen runs an edit is not told, or the watcher ends with 1 after the restart; not understood",
+    reason="once in some fifteen runs an edit is not told, or the watcher ends with 1 after the restart",
 )
 def test_edits(project: Project, engine: EngineCleaner, docker_model: str) -> None:
     """Code is swapped and loaded in a container; a restart of it comes back with the edits, and so does the watcher."""
