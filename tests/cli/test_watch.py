@@ -232,11 +232,11 @@ def test_folder_that_is_made_anew(watched: Watched) -> None:
 
 def test_link_inside_of_the_package(watched: Watched) -> None:
     """What a link names is watched where it is."""
-    build_tree(watched.package, {"shared/words.txt": "one"})
-    (watched.package / "data/words.txt").symlink_to("../shared/words.txt")
+    build_tree(watched.package, {"common/words.txt": "one"})
+    (watched.package / "data/words.txt").symlink_to("../common/words.txt")
     watched.start()
 
-    (watched.package / "shared/words.txt").write_text("two")
+    (watched.package / "common/words.txt").write_text("two")
 
     watched.wait("loaded")
     assert watched.control.version.files["data/words.txt"] == b"two"

@@ -50,18 +50,10 @@ class Session:
         return json.loads(self._file.readline() or b"{}")  # type: ignore[no-any-return]
 
     def edit(
-        self,
-        edge: Edge,
-        files: Mapping[str, str | bytes],
-        how: str = "swap",
-        *,
-        delete: Sequence[str] = (),
-        modules: Sequence[str] = (MODEL,),
-        keep: Mapping[str, Sequence[str]] | None = None,
-        **fields: Any,
+        self, edge: Edge, files: Mapping[str, str | bytes], how: str = "swap", **fields: Any
     ) -> dict[str, Any]:
-        """Have files changed and return what came of it."""
-        self.begin_edit(edge, files, how, delete=delete, modules=modules, keep=keep, **fields)
+        """Have files changed, as `begin_edit` asks for it, and return what came of it."""
+        self.begin_edit(edge, files, how, **fields)
         while (answer := self.hear()).get("event") == "state":  # of the worker, in between
             pass
         self._digest = answer.get("digest", self._digest)
