@@ -59,6 +59,17 @@ def make_wheel(
     return path
 
 
+def make_index(folder: Path) -> str:
+    """Turn a folder of wheels into an index that tells their hashes; return its URL."""
+    for wheel in folder.glob("*.whl"):
+        page = folder / "simple" / wheel.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        with page.open("a") as links:
+            links.write(f'<a href="../../{wheel.name}#sha256={digest}">{wheel.name}</a>\n')
+    return (folder / "simple").as_uri()
+
+
 class SlowSource:
     """A source distribution whose build goes on until it is allowed to end.
 

@@ -63,12 +63,13 @@ class TrussConfig(Section):
     )
     requirements: Requirements = Field(
         default=(),
-        description="What the model's environment holds, in pip's words.",
-        examples=[["torch==2.5.1", "transformers>=4.46"]],
+        description="What the model's environment holds, in pip's words; a wheel of the package by its path in it.",
+        examples=[["torch==2.5.1", "transformers>=4.46", "./wheels/ours-1.0-py3-none-any.whl"]],
     )
     requirements_file: Inside | None = Field(
         default=None,
-        description="A pip requirements file instead of `requirements`.",
+        description="Instead of `requirements`: a pip file, which may include others of the package (`-r`, `-c`), "
+        "the `dependencies` of a `pyproject.toml`, or a `uv.lock`, installed exactly as it is.",
         examples=["requirements.txt"],
     )
     system_packages: Lines = Field(
@@ -128,12 +129,7 @@ class TrussConfig(Section):
 
     @field_validator("requirements_file")
     @classmethod
-    def _pip_file_alone(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and PurePosixPath(value).name in {"pyproject.toml", "uv.lock"}:
-            raise problem(
-                f"`{value}` is known to Truss, but not supported by this version",
-                "Name a pip requirements file, or list `requirements`.",
-            )
+    def _file_alone(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and info.data.get("requirements"):
             raise problem("there is `requirements` too", "Keep one of the two.")
         return value

@@ -40,6 +40,10 @@ A package whose model imports `fastapi` or `starlette` without listing them gets
 On the target `local`, a package without requirements runs in the interpreter that truss runs in,
 with what is installed there. With requirements it has an environment of its own that holds exactly them,
 as it always has in an image.
+
+What was installed for the requirements, with all versions, is in `requirements.lock` of that environment:
+`/opt/model/requirements.lock` in an image, `envs/NAME/requirements.lock` in the state folder on `local`.
+It is a pip file: named in `requirements_file`, it makes the same environment again.
 """
 
 

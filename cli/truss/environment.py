@@ -22,15 +22,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
+from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_text
+from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
-from truss.uv_settings import UvSettings, uv_settings
+from truss.uv_settings import UvSettings, find_uv, uv_settings
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
     from truss.progress import Progress
+    from truss.release import PackageFile
 
 MARKER = "complete.json"
+
+SOURCES = "sources"
+"""Holds, in an environment, the files it was made from."""
 
 WAIT = 900.0
 """Seconds to wait for another push that is making the same environment."""
@@ -54,10 +60,21 @@ class Wanted:
     Attributes:
         requirements: Lines of a requirements file.
         python: `py312`, or None for the interpreter that runs this.
+        constraints: Lines of a constraints file.
+        wheels: Files that requirements name.
     """
 
     requirements: tuple[str, ...]
     python: str | None
+    constraints: tuple[str, ...] = ()
+    wheels: tuple[PackageFile, ...] = ()
+
+    def key(self, base: Path, version: str) -> str:
+        """Return a name for what an environment holds, which the order of the requirements does not change."""
+        held: list[object] = [sorted(self.requirements), os.path.realpath(base), version]
+        if self.constraints or self.wheels:
+            held += [sorted(self.constraints), sorted((str(one.path), one.sha256) for one in self.wheels)]
+        return f"{version}-{hashlib.sha256(json.dumps(held).encode()).hexdigest()[:KEY_LENGTH]}"
 
 
 def model_python(
@@ -81,7 +98,7 @@ def model_python(
     folder.mkdir(parents=True, exist_ok=True)
     uv = _Uv(uv_settings(environ), folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
-    home = folder / _key(wanted.requirements, base, wanted.python or ours)
+    home = folder / wanted.key(base, wanted.python or ours)
     python = home / "bin" / "python"
     with locked(
         home.with_suffix(".lock"),
@@ -93,7 +110,7 @@ def model_python(
             os.utime(home / MARKER)  # the last to be pruned
         else:
             with _whole_or_nothing(home):
-                uv.make(home, base, wanted.requirements, lock)
+                uv.make(home, base, wanted, lock)
     return python
 
 
@@ -113,12 +130,6 @@ def prune_environments(folder: Path, used: Container[Path], now: float) -> None:
         if lock is not None:  # else a push is about to use it
             with closing(lock):
                 shutil.rmtree(home, ignore_errors=True)
-
-
-def _key(requirements: Sequence[str], base: Path, version: str) -> str:
-    """Return a name for what an environment holds, which the order of the requirements does not change."""
-    parts = json.dumps([sorted(requirements), os.path.realpath(base), version])
-    return f"{version}-{hashlib.sha256(parts.encode()).hexdigest()[:KEY_LENGTH]}"
 
 
 @contextmanager
@@ -141,14 +152,7 @@ class _Uv:
     """
 
     def __init__(self, settings: UvSettings, cwd: Path, progress: Progress) -> None:
-        import uv
-
-        try:
-            self._binary = uv.find_uv_bin()
-        except FileNotFoundError as exc:
-            raise BuildError(
-                "uv is not installed.", hint="`pip install uv` into the environment of truss."
-            ) from exc
+        self._binary = find_uv()
         self._settings = settings
         self._cwd = cwd
         self._progress = progress
@@ -166,32 +170,50 @@ class _Uv:
             )
         return Path(found[-1])
 
-    def make(self, home: Path, base: Path, requirements: Sequence[str], lock: Lock) -> None:
+    def make(self, home: Path, base: Path, wanted: Wanted, lock: Lock) -> None:
         """Make an environment; the lock is held until uv is gone, even if this process is killed."""
         code, lines = self._run(
             ["venv", "--no-project", "--python", str(base), str(home)], lock=lock, log=False
         )
         if code != 0:
             raise BuildError(f"No environment could be made of {base}.", details="\n".join(lines))
-        listed = home / "requirements.txt"
-        listed.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
-        if requirements:
-            python = str(home / "bin" / "python")
-            arguments = ["pip", "install", *self._settings.arguments, "--python", python, "-r", str(listed)]
-            code, lines = self._run(arguments, lock=lock)
-            if code != 0:
-                raise BuildError(
-                    "The requirements could not be installed.",
-                    details="\n".join(lines),
-                    hint="Correct `requirements` in config.yaml.",
-                )
-        write_json(home / MARKER, {"python": str(base), "requirements": list(requirements)})
+        if wanted.requirements:
+            self._install(home, wanted, lock)
+        write_json(home / MARKER, {"python": str(base), "requirements": list(wanted.requirements)})
+
+    def _install(self, home: Path, wanted: Wanted, lock: Lock) -> None:
+        python = str(home / "bin" / "python")
+        sources = home / SOURCES
+        for path, content in install_files(
+            wanted.requirements, wanted.constraints, wanted.wheels, str(sources)
+        ):
+            (sources / path).parent.mkdir(parents=True, exist_ok=True)
+            (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
+        arguments = ["pip", "install", *self._settings.arguments, "--python", python]
+        arguments += ["-r", str(sources / REQUIREMENTS), "-c", str(sources / CONSTRAINTS)]
+        code, lines = self._run(arguments, lock=lock)
+        if code != 0:
+            raise BuildError(
+                "The requirements could not be installed.",
+                details="\n".join(lines),
+                hint="Correct `requirements` in config.yaml.",
+            )
+        freeze = ["--quiet", "pip", "freeze", "--python", python]
+        code, lines = self._run(freeze, lock=lock, log=False, kept=None)
+        if code != 0:
+            raise BuildError("What was installed could not be listed.", details="\n".join(lines))
+        (home / LOCK).write_text(lock_text(lines, sources), encoding="utf-8")
 
     def _run(
-        self, arguments: Sequence[str], *, lock: Lock | None = None, log: bool = True
+        self,
+        arguments: Sequence[str],
+        *,
+        lock: Lock | None = None,
+        log: bool = True,
+        kept: int | None = TAIL,
     ) -> tuple[int, list[str]]:
         """Return the exit code of a uv command and the last lines it said."""
-        said: deque[str] = deque(maxlen=TAIL)
+        said: deque[str] = deque(maxlen=kept)
         command = [self._binary, "--no-python-downloads", "--color", "never", *arguments]
         with (
             subprocess.Popen(

@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from truss.context import Context, Member
+from truss.installs import install_files
 from truss_server.protocol import MANIFEST, READY
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ PORT = 8080
 
 UID = 10001
 """User and group of the server inside its container, nobody's on the machine around it."""
+
+SOURCES = "/tmp/sources"  # noqa: S108 in a stage of the build that is deleted
+"""Where what an environment is made from lies while it is installed."""
 
 TAG_LENGTH = 12
 """Hex digits of a digest in a tag."""
@@ -99,12 +103,13 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
         ready=READY,
     )
     if plan.requirements:
-        lines = "".join(f"{line}\n" for line in plan.requirements)
+        sources = install_files(plan.requirements, plan.constraints, plan.wheels, SOURCES)
         add(
             "environment",
             "install the requirements",
-            _text("requirements.txt", lines),
+            *(Member(PurePosixPath("sources", path), content) for path, content in sources),
             installs=True,
+            sources=SOURCES,
         )
     if plan.config.build_commands:
         add(

@@ -34,6 +34,7 @@ class Memory:
         self._clock_ns = clock_ns
         self._files: dict[str, tuple[tuple[int, ...], PackageFile]] = {}
         self._imports: dict[str, frozenset[str]] = {}
+        self._lock = ("", "")
         self._patterns: tuple[str, ...] = ()
         self._ignored: dict[str, bool] = {}
         self._server = ""
@@ -64,6 +65,12 @@ class Memory:
         if sha256 not in self._imports:
             self._imports[sha256] = find()
         return self._imports[sha256]
+
+    def lock(self, text: str, export: Callable[[], str]) -> str:
+        """Return what the lock of this text was exported as."""
+        if self._lock[0] != text:
+            self._lock = (text, export())
+        return self._lock[1]
 
     def ignored(self, patterns: tuple[str, ...]) -> dict[str, bool]:
         """Return which paths are known to match patterns, or not to; to be added to."""

@@ -10,6 +10,7 @@ import fnmatch
 import os
 import re
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,26 +61,50 @@ _LITTER = re.compile("|".join(fnmatch.translate(one.strip("\\/")) for one in ALW
 """Matches each name that one of these may match: asking all of them about each file takes long."""
 
 
-def package_files(package: Path, config: TrussConfig, memory: Memory) -> tuple[PackageFile, ...]:
+def package_files(
+    package: Path, config: TrussConfig, memory: Memory, settings: Iterable[str] = ()
+) -> tuple[PackageFile, ...]:
     """Return the files of a package that make a release, sorted by path, each read once.
 
     Args:
         package: Its folder.
         config: Its configuration.
         memory: Of what was read before.
+        settings: Paths of more files that it cannot be without.
 
     Raises:
         PackageError: A file that is missing, cannot be read, is no regular file or lies outside the package.
     """
     root = package.resolve()
     walk = _Walk(root, ignore_rules(root, memory), memory)
-    try:
+    with _readable():
         _collect(walk, config)
+        for name in settings:
+            walk.required_file(name)
+    return tuple(walk.files[path] for path in sorted(walk.files))
+
+
+def named_files(package: Path, names: Iterable[str], memory: Memory) -> tuple[PackageFile, ...]:
+    """Return files of a package that are no part of its release, sorted by path.
+
+    Raises:
+        PackageError: As `package_files`.
+    """
+    walk = _Walk(package.resolve(), lambda _: False, memory)
+    with _readable():
+        for name in names:
+            walk.required_file(name)
+    return tuple(walk.files[path] for path in sorted(walk.files))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as exc:
         raise FileChangedError(f"{exc.filename} was removed while it was looked at.") from exc
     except OSError as exc:
         raise PackageError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
-    return tuple(walk.files[path] for path in sorted(walk.files))
 
 
 def _collect(walk: _Walk, config: TrussConfig) -> None:

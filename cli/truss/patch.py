@@ -83,13 +83,14 @@ def plan_patch(old: Snapshot, new: Snapshot) -> Patch:
     reasons = _why_rebuild(old, new)
     if reasons:
         return files.patch("rebuild", *reasons, first=CONFIG)
+    if old.plan.environment != new.plan.environment:
+        _check_syntax(new, files.changed)
+        named = new.plan.config.requirements_file or CONFIG
+        return files.patch("environment", "the requirements changed", first=named)
     if not files.all:
         same = old.plan.manifest.digest == new.plan.manifest.digest
         return Patch("nothing") if same else files.patch("rebuild", "truss itself has changed")
     unread = _check_syntax(new, files.changed)
-    if set(old.plan.requirements) != set(new.plan.requirements):
-        named = new.plan.config.requirements_file or CONFIG
-        return files.patch("environment", "the requirements changed", first=named)
     settings = _changed_settings(old, new)
     if settings:
         said = _listed(settings)
@@ -113,9 +114,9 @@ def plan_resync(running: Mapping[str, str], digest: str, new: Snapshot) -> Patch
     changed = tuple(path for path in after if running.get(path) != after[path].sha256)
     deleted = tuple(path for path in running if path not in after and path not in OWN_FILES)
     files = _Files(changed, deleted)
-    settings = {CONFIG, new.plan.config.requirements_file} & set(files.all)
+    settings = {CONFIG, *new.plan.settings} & set(files.all)
     if settings or not files.all:
-        reason = f"{min(filter(None, settings))} is another one" if settings else "truss itself has changed"
+        reason = f"{min(settings)} is another one" if settings else "truss itself has changed"
         return files.patch("rebuild", f"{reason} than when it was pushed" if settings else reason)
     return files.patch("load", "what runs is not what this folder held")
 
@@ -172,7 +173,7 @@ def _no_python(file: PackageFile, error: SyntaxError | ValueError) -> PackageErr
 def _plan_files(old: Snapshot, new: Snapshot, files: _Files) -> Patch:
     """Plan changed files where the settings stayed."""
     config = new.plan.config
-    settings = {CONFIG, config.requirements_file or CONFIG}
+    settings = {CONFIG, *old.plan.settings, *new.plan.settings}
     code = {path for path in files.all if path in {*old.modules.sources, *new.modules.sources}}
     code |= {path for path in files.all if path in {*old.broken, *new.broken}}
     for path in files.all:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from truss import __version__
 from truss.config import load_config
-from truss.errors import PackageError
-from truss.excerpt import Mark, describe
 from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
-from truss.package import code_files, package_files
+from truss.package import code_files, named_files, package_files
 from truss.release import ReleasePlan
-from truss.requirements import implied, objection, read_lines
+from truss.requirement_files import read_requirements
+from truss.requirements import implied, wheel_path
 from truss.server_source import server_digest
 from truss_server.protocol import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from truss.config import TrussConfig
-    from truss.release import PackageFile
 
 
 def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
@@ -38,55 +34,43 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
     """
     memory = memory or Memory()
     config = load_config(package)
-    files = package_files(package, config, memory)
+    asked = read_requirements(package, config, memory)
+    files = package_files(package, config, memory, asked.files)
     check_model(package, config, files)
-    requirements = _requirements(package, config, files, memory)
+    added = (
+        () if asked.complete else implied(asked.lines, imported_modules(code_files(files, config), memory))
+    )
+    wheels = named_files(package, {str(path) for line in asked.lines if (path := wheel_path(line))}, memory)
     model = config.model_slug(package)
     manifest = Manifest(
         model=model,
-        digest=_digest(model, config, files, requirements, memory.server(server_digest)),
+        digest="",
         tool_version=__version__,
         config=config.filled(),
     )
-    return ReleasePlan(package.resolve(), config, manifest, files, requirements)
+    plan = ReleasePlan(
+        package.resolve(),
+        config,
+        manifest,
+        files,
+        requirements=(*asked.lines, *added),
+        constraints=tuple(asked.constraints),
+        wheels=wheels,
+        settings=tuple(asked.files),
+    )
+    digest = _digest(plan, memory.server(server_digest))
+    return replace(plan, manifest=replace(manifest, digest=digest))
 
 
-def _requirements(
-    package: Path, config: TrussConfig, files: Sequence[PackageFile], memory: Memory
-) -> tuple[str, ...]:
-    if config.requirements_file is None:
-        listed = list(config.requirements)
-    else:
-        listed = _read_file(package / config.requirements_file)
-    return (*listed, *implied(listed, imported_modules(code_files(files, config), memory)))
-
-
-def _read_file(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise PackageError(f"{path} is not UTF-8.", hint="Save the file as UTF-8.") from exc
-    lines = read_lines(text)
-    wrong = [
-        describe(path, text, Mark(line.number, 1), problem)
-        for line in lines
-        if (problem := objection(line.text)) is not None
-    ]
-    if wrong:
-        raise PackageError(f"{path} cannot be used as it is.", details="\n\n".join(wrong))
-    return [line.text for line in lines]
-
-
-def _digest(
-    model: str, config: TrussConfig, files: Sequence[PackageFile], requirements: Sequence[str], server: str
-) -> str:
+def _digest(plan: ReleasePlan, server: str) -> str:
     """Return a hash (hex) over all that decides what a release does; times and places on disk do not."""
     parts = {
-        "model": model,
+        "model": plan.manifest.model,
         "tool": __version__,
         "server": server,
-        "config": config.filled(),
-        "requirements": requirements,
-        "files": [(str(file.path), file.executable, file.sha256) for file in files],
+        "config": plan.manifest.config,
+        "requirements": plan.requirements,
+        "constraints": plan.constraints,
+        "files": [(str(file.path), file.executable, file.sha256) for file in (*plan.files, *plan.wheels)],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -53,6 +53,9 @@ class ReleasePlan:
         manifest: Goes into the release as `release.json`; holds model name and digest.
         files: The package's files, sorted by path.
         requirements: What the model's environment is to hold, as pip requirement lines.
+        constraints: Lines of a pip constraints file for that.
+        wheels: Files of the package that requirements name; they are installed and no part of the release.
+        settings: Paths, in the package, of the files beside config.yaml that say what the environment is to hold.
     """
 
     package: Path
@@ -60,6 +63,15 @@ class ReleasePlan:
     manifest: Manifest
     files: tuple[PackageFile, ...]
     requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    wheels: tuple[PackageFile, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> tuple[object, ...]:
+        """All that decides what the model's environment holds; the order of lines does not."""
+        wheels = sorted((str(wheel.path), wheel.sha256) for wheel in self.wheels)
+        return sorted(self.requirements), sorted(self.constraints), wheels
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""What a model's environment is to hold: what its author lists, and what the code imports of the server's own kind."""
+"""A line of requirements: what it names, what is wrong with it, and what the code implies beside it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,21 @@ if TYPE_CHECKING:
 IMPLIED = ("fastapi", "starlette")
 """Asked for by importing them: the specification's models import `fastapi` and list nothing."""
 
+HASH = re.compile(r"\s--hash[=\s]\s*\S+")
+
+OPTION = re.compile(r"-")
+
+_DIRS = "`external_package_dirs`"
+
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*($|[\[(<>=!~;@\s])")
-_OTHER_FILE = re.compile(r"-[rce]|--(requirement|constraint|editable)\b")
-_PATH = re.compile(r"(\.|/|~|[A-Za-z]:\\)")
+_OTHER_FILE = re.compile(r"-[rc]|--(requirement|constraint)\b")
+_EDITABLE = re.compile(r"-e|--editable\b")
+_LINKS = re.compile(
+    r"(-f|--find-links)(\s+|=)(?!https?://).*|(-i|--index-url|--extra-index-url)(\s+|=)(file:|[./~]).*"
+)
+_PATH = re.compile(r"(\.|/|~|[A-Za-z]:\\|file:)|[^@]*@\s*(file:|[./~])")
+_WHEEL = re.compile(r"(?P<path>[^\s;\[\]@:]+\.whl)(?P<rest>\s*(\[[\w\s,.-]*\])?(\s*;.*|\s+--hash.*)?)")
 
 
 @dataclass(frozen=True)
@@ -49,20 +61,54 @@ def without_comment(line: str) -> str:
     return _COMMENT.sub("", line).strip()
 
 
+def without_hashes(line: str) -> str:
+    """Return a requirement without its hashes."""
+    return HASH.sub("", line).strip()
+
+
 def objection(line: str) -> str | None:
     """Return what is wrong with a requirement that names a file of this machine, which no image sees."""
     if _OTHER_FILE.match(line):
-        return f"`{line.split(maxsplit=1)[0]}` is not supported: list the requirements themselves"
+        option = line.split(maxsplit=1)[0]
+        return f"`{option}` is not supported here: name the file in `requirements_file`, which may include others"
+    if _EDITABLE.match(line):
+        return f"`{line}` installs code in place, which no image sees: put it into the packages folder, or name {_DIRS}"
+    if _LINKS.match(line):
+        return f"`{line}` is no URL: set PIP_FIND_LINKS, or name each wheel by its path in the package"
+    if wheel_path(line) is not None:
+        return None
     if _PATH.match(line):
-        return f"`{line}` is a path on this machine: put the code into the packages folder, or name a URL"
+        return f"`{line}` is a path on this machine: name a wheel in the package, a URL, or put the code into {_DIRS}"
     return None
+
+
+def wheel_path(line: str) -> PurePosixPath | None:
+    """Return the path, in the package, of the wheel that a requirement names; None where it names none there."""
+    match = _WHEEL.fullmatch(line)
+    if match is None:
+        return None
+    path = PurePosixPath(match["path"])
+    leads_out = (
+        path.is_absolute() or ".." in path.parts or match["path"].startswith("~") or "\\" in match["path"]
+    )
+    return None if leads_out else path
+
+
+def with_wheel_in(line: str, folder: str) -> str:
+    """Return a requirement whose wheel, if it names one, lies below another folder."""
+    path = wheel_path(line)
+    match = _WHEEL.fullmatch(line)
+    return line if path is None or match is None else f"{folder}/{path}{match['rest']}"
+
+
+def project(line: str) -> str:
+    """Return the normalised name of the project that a requirement asks for, empty where it says none."""
+    wheel = wheel_path(line)
+    match = _NAME.match(wheel.name.partition("-")[0] if wheel else line)
+    return re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
 
 
 def implied(requirements: Iterable[str], modules: AbstractSet[str]) -> tuple[str, ...]:
     """Return what the code imports and no requirement names, of the few libraries that are implied."""
-    named = {_normal(match[1]) for line in requirements if (match := _NAME.match(line))}
+    named = {project(line) for line in requirements}
     return tuple(name for name in IMPLIED if name in modules and name not in named)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

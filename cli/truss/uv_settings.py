@@ -51,6 +51,21 @@ class UvSettings:
     arguments: tuple[str, ...] = ()
 
 
+def find_uv() -> str:
+    """Return the path of uv's program.
+
+    Raises:
+        BuildError: It is not installed.
+    """
+    import uv
+
+    try:
+        return uv.find_uv_bin()
+    except FileNotFoundError as exc:
+        hint = "`pip install uv` into the environment of truss."
+        raise BuildError("uv is not installed.", hint=hint) from exc
+
+
 def uv_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> UvSettings:
     """Return the settings for uv in an environment.
 

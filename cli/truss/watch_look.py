@@ -82,7 +82,7 @@ class Looker:
         for _ in range(MOST_TRIES):
             with suppress(FileChangedError):
                 plan = plan_release(self._package, self._memory)
-                if self._saves.watch(plan.config, plan.files):
+                if self._saves.watch(plan.config, (*plan.files, *plan.wheels)):
                     continue  # what happened in a folder before it was watched
                 if plan.manifest.model != model:
                     raise PackageError(

@@ -17,6 +17,7 @@ import pytest
 import uv
 
 from tests.harness import eventually
+from tests.plans import make_file
 from tests.wheelhouse import SlowSource, make_wheel
 from truss import environment
 from truss.environment import KEPT_SECONDS, MARKER, Wanted, model_python, prune_environments
@@ -105,6 +106,31 @@ def test_nothing_required(maker: Maker) -> None:
     assert maker.make() == Path(sys.executable)
     assert maker.make(python=f"py3{sys.version_info.minor}") == Path(sys.executable)
     assert maker.made == []
+
+
+def test_the_lock_beside_an_environment(maker: Maker, tmp_path: Path) -> None:
+    """It says what was installed, however loosely that was asked for: constrained, and from a wheel of the package."""
+    wheel = make_wheel(tmp_path / "package/wheels", "ours", requires=("tiny",))
+    requirements = ("./wheels/ours-1.0-py3-none-any.whl", "needy")
+    wanted = Wanted(requirements, None, ("tiny<2",), (make_file(tmp_path / "package", wheel),))
+
+    python = model_python(wanted, maker.folder, Lines(), maker.environ)
+
+    lock = python.parent.parent / "requirements.lock"
+    assert lock.read_text() == "needy==1.0\n./wheels/ours-1.0-py3-none-any.whl\ntiny==1.0\n"
+
+
+def test_other_wheels_and_constraints_make_another_environment(maker: Maker, tmp_path: Path) -> None:
+    """A wheel that was built anew under its old name is installed."""
+    made = []
+    for source in ("answer = 1", "answer = 2"):
+        wheel = make_wheel(tmp_path / "package", "ours", source=source)
+        wanted = Wanted(("./ours-1.0-py3-none-any.whl",), None, (), (make_file(tmp_path / "package", wheel),))
+        made.append(model_python(wanted, maker.folder, Lines(), maker.environ))
+
+    assert [run(python, "import ours; print(ours.answer)") for python in made] == ["1", "2"]
+    pinned = model_python(Wanted(("tiny",), None, ("tiny<2",)), maker.folder, Lines(), maker.environ)
+    assert pinned != maker.make("tiny")
 
 
 def test_holds_what_was_asked_for_and_nothing_else(maker: Maker) -> None:

@@ -151,7 +151,7 @@ def test_requirements_are_the_plans(package: Path) -> None:
     plan = make_plan(package, "demo", ("torch>=2", "idna==3.10"))
     (environment,) = [image for image in plan_images(plan, "sha256:1") if "truss-environment" in image.tag]
 
-    assert entries(environment)["requirements.txt"] == b"torch>=2\nidna==3.10\n"
+    assert entries(environment)["sources/requirements.txt"] == b"torch>=2\nidna==3.10\n"
 
 
 def test_system_packages_are_words_and_no_shell(package: Path) -> None:

@@ -861,6 +861,22 @@ def test_order_of_requirements(edit: Edit) -> None:
     assert edit({"config.yaml": "model_name: falcon\nrequirements: [b, a]\n"}, base).kind == "swap"
 
 
+def test_files_of_requirements(edit: Edit) -> None:
+    """An edit of any file that says what is installed, or of a wheel, makes a new environment; a comment does not."""
+    files = {
+        "r.txt": "-r more.txt\n-c c.txt\n./ours-1.0-py3-none-any.whl\n",
+        "more.txt": "a\n",
+        "c.txt": "a<2\n",
+    }
+    wheel = {"ours-1.0-py3-none-any.whl": "1"}
+    base = {**BASE, "config.yaml": "model_name: falcon\nrequirements_file: r.txt\n", **files, **wheel}
+
+    assert edit({"more.txt": "b\n"}, base).kind == "environment"
+    assert edit({"c.txt": "a<3\n"}, base).kind == "environment"
+    assert edit({"ours-1.0-py3-none-any.whl": "2"}, base).kind == "environment"
+    assert edit({"more.txt": "a # why\n"}, base).kind == "swap"
+
+
 def test_another_truss(tmp_path: Path) -> None:
     """A server of another truss is rebuilt though the package is equal."""
     new = snapshot(tmp_path / "package", BASE)

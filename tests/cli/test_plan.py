@@ -72,7 +72,7 @@ def test_requirements_of_a_file(tmp_path: Path) -> None:
 
 def test_requirements_file_that_names_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line that no image could follow is named at its place."""
-    write(tmp_path, {"config.yaml": "requirements_file: r.txt\n", "r.txt": "torch\n-r more.txt\n\n./x.whl\n"})
+    write(tmp_path, {"config.yaml": "requirements_file: r.txt\n", "r.txt": "torch\n-r more.txt\n\n./x\n"})
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(PackageError) as caught:
@@ -80,12 +80,13 @@ def test_requirements_file_that_names_others(tmp_path: Path, monkeypatch: pytest
 
     assert caught.value.message == "r.txt cannot be used as it is."
     assert caught.value.details == (
-        "r.txt:2:1: `-r` is not supported: list the requirements themselves\n"
+        "r.txt:2:1: there is no file `more.txt` in the package\n"
         "  2 | -r more.txt\n"
         "    | ^\n"
         "\n"
-        "r.txt:4:1: `./x.whl` is a path on this machine: put the code into the packages folder, or name a URL\n"
-        "  4 | ./x.whl\n"
+        "r.txt:4:1: `./x` is a path on this machine: name a wheel in the package, a URL, "
+        "or put the code into `external_package_dirs`\n"
+        "  4 | ./x\n"
         "    | ^"
     )
 

@@ -87,10 +87,14 @@ ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
 USER root
 COPY settings/ /tmp/settings/
-COPY requirements.txt /tmp/
+COPY sources/ /tmp/sources/
 # pip is the server's: the model's environment has none unless its author asks for it.
+# The lock names wheels of the package by their path in it: a pip file that makes the same environment again.
 RUN PIP_CONFIG_FILE=/tmp/settings/pip.conf \
-    /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python install -r /tmp/requirements.txt
+    /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python install \
+    -r /tmp/sources/requirements.txt -c /tmp/sources/constraints.txt \
+ && /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python freeze --all >/opt/model/requirements.lock \
+ && sed -E -i 's|^.* @ file:///tmp/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
 
 FROM truss-server:<digest>
 ARG TRUSS_BUILD

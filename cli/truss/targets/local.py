@@ -110,7 +110,7 @@ class LocalTarget:
 
     def prepare(self, plan: ReleasePlan, progress: Progress) -> Path:
         """Make the model's environment, as far as it is not there; see `Target.prepare`."""
-        wanted = Wanted(plan.requirements, plan.config.asked_python)
+        wanted = Wanted(plan.requirements, plan.config.asked_python, plan.constraints, plan.wheels)
         return model_python(wanted, self._state / "envs", progress, self._environ)
 
     def attach(self, deployment: Deployment) -> Channel:

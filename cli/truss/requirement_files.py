@@ -1,0 +1,189 @@
+"""What a package asks its environment to hold, from whatever file says it: pip's, pyproject.toml, uv.lock."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from truss.errors import PackageError
+from truss.excerpt import Mark, describe
+from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, without_hashes
+from truss.uv_lock import export_lock
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from truss.config import TrussConfig
+    from truss.memory import Memory
+
+PYPROJECT, UV_LOCK = "pyproject.toml", "uv.lock"
+
+_INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(.+)")
+
+
+@dataclass
+class Asked:
+    """What a package asks for.
+
+    Attributes:
+        lines: Of a requirements file.
+        constraints: Lines of a constraints file.
+        files: Paths in the package of the files that say so.
+        locked: Whether they are the pins of a lock.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    locked: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing may be added: with hashes, every line needs one."""
+        return self.locked or any(HASH.search(line) for line in self.lines)
+
+
+def read_requirements(package: Path, config: TrussConfig, memory: Memory) -> Asked:
+    """Return what a package asks for.
+
+    Args:
+        package: Its folder.
+        config: Its configuration.
+        memory: Of earlier plans.
+
+    Raises:
+        PackageError: A file that is missing, outside the package, or says what no image could follow.
+    """
+    name = config.requirements_file
+    if name is None:
+        return Asked(list(config.requirements))
+    kind = PurePosixPath(name).name
+    if kind == UV_LOCK:
+        return _of_lock(package, name, memory)
+    if kind == PYPROJECT:
+        return Asked(_of_project(package, name), files=[name])
+    asked = Asked()
+    _read_pip_file(package, PurePosixPath(name), asked, into=asked.lines)
+    return asked
+
+
+def _read_pip_file(package: Path, name: PurePosixPath, asked: Asked, into: list[str]) -> None:
+    """Add what a pip file says, and the files that it includes."""
+    asked.files.append(str(name))
+    path = package / name
+    text = _text(package, name)
+    wrong = []
+    for line in read_lines(text):
+        include = _INCLUDE.fullmatch(line.text)
+        if include is None:
+            if (problem := objection(line.text)) is not None:
+                wrong.append(_at(path, text, line, problem))
+            into.append(line.text)
+            continue
+        other = _beside(name, include[2].strip().strip("\"'"))
+        if other is None or not (package / other).is_file():
+            wrong.append(_at(path, text, line, f"there is no file `{other or include[2]}` in the package"))
+        elif str(other) not in asked.files:
+            constrains = include[1] in {"-c", "--constraint"}
+            _read_pip_file(package, other, asked, asked.constraints if constrains else into)
+    if wrong:
+        raise PackageError(f"{path} cannot be used as it is.", details="\n\n".join(wrong))
+
+
+def _at(path: Path, text: str, line: Line, problem: str) -> str:
+    return describe(path, text, Mark(line.number, 1), problem)
+
+
+def _beside(name: PurePosixPath, other: str) -> PurePosixPath | None:
+    """Return a path in the package that a file in it names relative to itself, None where that leads out of it."""
+    parts: list[str] = []
+    for part in (name.parent / other).parts:
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        else:
+            parts.append(part)
+    found = PurePosixPath(*parts)
+    return None if "://" in other or found.is_absolute() else found
+
+
+def _of_project(package: Path, name: str) -> list[str]:
+    """Return the dependencies of a `pyproject.toml`."""
+    project_table = _toml(package, name).get("project")
+    if not isinstance(project_table, dict):
+        raise PackageError(
+            f"{package / name} has no [project] table, which is where dependencies are read from.",
+            hint="Write `dependencies` there, or name a pip file or a uv.lock in `requirements_file`.",
+        )
+    if "dependencies" in project_table.get("dynamic", ()):
+        raise PackageError(
+            f"The dependencies in {package / name} are dynamic: only its build backend knows them.",
+            hint="Write them into [project], or name the file that holds them in `requirements_file`.",
+        )
+    lines = project_table.get("dependencies", [])
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise PackageError(f"`dependencies` in {package / name} is no list of texts.")
+    _check_sources(package, name, lines)
+    return _checked(package / name, [" ".join(line.split()) for line in lines])
+
+
+def _check_sources(package: Path, name: str, lines: list[str]) -> None:
+    sources = _toml(package, name).get("tool", {}).get("uv", {}).get("sources", {})
+    elsewhere = sorted({project(line) for line in lines} & {project(source) for source in sources})
+    if elsewhere:
+        raise PackageError(
+            f"[tool.uv.sources] in {package / name} says where {', '.join(elsewhere)} comes from, "
+            "which only uv understands.",
+            hint="Run `uv lock` and write `requirements_file: uv.lock`.",
+        )
+
+
+def _of_lock(package: Path, name: str, memory: Memory) -> Asked:
+    """Return the pins of a `uv.lock`, with their hashes where every one has some."""
+    beside = str(PurePosixPath(name).with_name(PYPROJECT))
+    texts = [_text(package, PurePosixPath(one)) for one in (name, beside)]
+    exported = memory.lock("\0".join(texts), lambda: export_lock(package, name))
+    lines = _checked(package / name, [line.text for line in read_lines(exported)])
+    lines = [line for line in lines if not OPTION.match(line)]
+    if not all(HASH.search(line) for line in lines):
+        lines = [without_hashes(line) for line in lines]
+    return Asked(lines, files=[name, beside], locked=True)
+
+
+def _checked(path: Path, lines: list[str]) -> list[str]:
+    wrong = [problem for line in lines if (problem := objection(line)) is not None]
+    if wrong:
+        raise PackageError(f"{path} cannot be used as it is.", details="\n".join(wrong))
+    return lines
+
+
+def _toml(package: Path, name: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(_text(package, PurePosixPath(name)))
+    except tomllib.TOMLDecodeError as exc:
+        raise PackageError(f"{package / name} is no TOML: {exc}.") from exc
+
+
+def _text(package: Path, name: PurePosixPath) -> str:
+    path = package / name
+    if not path.resolve().is_relative_to(package.resolve()):
+        raise PackageError(f"{path} leads out of the package.", hint="Copy what it names into the package.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError) as exc:
+        hint = "uv needs it beside uv.lock." if name.name == PYPROJECT else "`requirements_file` names it."
+        raise PackageError(f"There is no file {name} in the package.", hint=hint) from exc
+    except OSError as exc:
+        raise PackageError(f"{path} cannot be read: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise PackageError(f"{path} is not UTF-8.", hint="Save the file as UTF-8.") from exc

@@ -1,0 +1,181 @@
+"""Files of requirements: what each kind asks for, and what is refused; locks are written and read by the real uv."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers import build_tree
+from tests.wheelhouse import make_index, make_wheel
+from truss.config import TrussConfig
+from truss.errors import PackageError
+from truss.memory import Memory
+from truss.plan import plan_release
+from truss.requirement_files import Asked, read_requirements
+from truss.uv_settings import find_uv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = "class Model:\n    def predict(self, x):\n        return x\n"
+PROJECT = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["tiny<2"]\n'
+
+
+def read(package: Path, name: str) -> Asked:
+    """Return what a file of a package asks for."""
+    return read_requirements(package, TrussConfig(requirements_file=name), Memory())
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """Give a project that uv has locked to an index of its own; what its table says by now is looser."""
+    make_wheel(tmp_path / "house", "tiny", "1.0")
+    make_wheel(tmp_path / "house", "tiny", "1.5")
+    make_wheel(tmp_path / "house", "linter")
+    group = '[dependency-groups]\ndev = ["linter"]\n'
+    package = build_tree(tmp_path / "package", {"pyproject.toml": PROJECT.replace("<2", "<1.5") + group})
+    lock = [find_uv(), "lock", "--default-index", make_index(tmp_path / "house"), "--no-config"]
+    subprocess.run(
+        lock, cwd=package, check=True, capture_output=True, timeout=60, env={"PATH": os.environ["PATH"]}
+    )
+    (package / "pyproject.toml").write_text(PROJECT + group)
+    return package
+
+
+def test_files_that_include_others(tmp_path: Path) -> None:
+    """Includes are relative to the file that names them, each is read once, and constraints stay constraints."""
+    package = build_tree(
+        tmp_path,
+        {
+            "r/main.txt": "-r base.txt\ntorch\n--constraint=../pins/c.txt\n-rbase.txt\n",
+            "r/base.txt": "--requirement 'main.txt'\nnumpy\n",
+            "pins/c.txt": "-r more.txt\nnumpy<3\n",
+            "pins/more.txt": "torch<3\n",
+        },
+    )
+
+    asked = read(package, "r/main.txt")
+
+    assert asked.lines == ["numpy", "torch"]
+    assert asked.constraints == ["torch<3", "numpy<3"]
+    assert asked.files == ["r/main.txt", "r/base.txt", "pins/c.txt", "pins/more.txt"]
+
+
+@pytest.mark.parametrize(
+    "other", ["../outside.txt", "/etc/hostname", "https://example.org/r.txt", "nowhere.txt"]
+)
+def test_includes_outside_the_package(tmp_path: Path, other: str) -> None:
+    """An image holds the package and nothing beside it."""
+    package = build_tree(tmp_path, {"outside.txt": "", "package/r.txt": f"-r {other}\n"}) / "package"
+
+    with pytest.raises(PackageError, match="cannot be used as it is") as caught:
+        read(package, "r.txt")
+
+    assert "r.txt:1:1: there is no file" in caught.value.details
+
+
+def test_a_link_out_of_the_package(tmp_path: Path) -> None:
+    """A link is followed before it is read."""
+    package = build_tree(tmp_path, {"outside.txt": "", "package/a": ""}) / "package"
+    (package / "r.txt").symlink_to("../outside.txt")
+
+    with pytest.raises(PackageError, match="leads out of the package"):
+        read(package, "r.txt")
+
+
+def test_a_project(tmp_path: Path) -> None:
+    """The dependencies of [project] are taken, its groups and extras are not."""
+    package = build_tree(tmp_path, {"pyproject.toml": PROJECT + "optional-dependencies = {x = ['y']}\n"})
+
+    asked = read(package, "pyproject.toml")
+
+    assert asked.lines == ["tiny<2"]
+    assert asked.files == ["pyproject.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tool.poetry.dependencies]\ntorch = '2'\n", "has no [project] table"),
+        ("[project]\ndynamic = ['dependencies']\n", "are dynamic"),
+        ("[project]\ndependencies = 'torch'\n", "is no list of texts"),
+        ("[project]\ndependencies = ['x @ file:///srv/x']\n", "cannot be used as it is"),
+        (PROJECT + "[tool.uv.sources]\nTiny = {path = '../tiny'}\n", "says where tiny comes from"),
+        ("[project\n", "is no TOML"),
+    ],
+)
+def test_projects_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    """One sentence says what is wrong with a `pyproject.toml`."""
+    package = build_tree(tmp_path, {"pyproject.toml": text})
+
+    with pytest.raises(PackageError) as caught:
+        read(package, "pyproject.toml")
+
+    assert words in caught.value.message
+
+
+def test_a_lock(locked: Path) -> None:
+    """What it pins is taken with its hashes, whatever `pyproject.toml` would allow by now; groups are not."""
+    asked = read(locked, "uv.lock")
+
+    (line,) = asked.lines
+    assert line.startswith("tiny==1.0 ")
+    assert "--hash=sha256:" in line
+    assert asked.complete
+    assert asked.files == ["uv.lock", "pyproject.toml"]
+
+
+def test_nothing_is_added_to_a_lock(locked: Path) -> None:
+    """An import implies fastapi, but a lock is all there is to be."""
+    build_tree(
+        locked, {"config.yaml": "requirements_file: uv.lock\n", "model/model.py": "import fastapi\n" + MODEL}
+    )
+
+    assert [line.partition(" ")[0] for line in plan_release(locked).requirements] == ["tiny==1.0"]
+
+
+def test_a_lock_without_its_project(locked: Path) -> None:
+    """Both files say what a lock is."""
+    (locked / "pyproject.toml").unlink()
+
+    with pytest.raises(PackageError, match=r"There is no file pyproject\.toml") as caught:
+        read(locked, "uv.lock")
+
+    assert caught.value.hint == "uv needs it beside uv.lock."
+
+
+def test_a_lock_that_is_none(locked: Path) -> None:
+    """What uv says is shown."""
+    (locked / "uv.lock").write_text("version = ")
+
+    with pytest.raises(PackageError, match=r"uv could not read .*uv\.lock") as caught:
+        read(locked, "uv.lock")
+
+    assert "uv.lock" in caught.value.details
+
+
+def test_wheels_count(tmp_path: Path) -> None:
+    """A wheel is no part of the release's files, but another one makes another release."""
+    make_wheel(tmp_path / "wheels", "ours", source="a = 1")
+    config = "requirements: [./wheels/ours-1.0-py3-none-any.whl]\n"
+    package = build_tree(tmp_path, {"config.yaml": config, "model/model.py": MODEL})
+    first = plan_release(package)
+
+    make_wheel(tmp_path / "wheels", "ours", source="a = 2")
+    second = plan_release(package)
+
+    assert [str(wheel.path) for wheel in first.wheels] == ["wheels/ours-1.0-py3-none-any.whl"]
+    assert [str(file.path) for file in first.files] == ["config.yaml", "model/model.py"]
+    assert first.manifest.digest != second.manifest.digest
+
+
+def test_a_wheel_that_is_missing(tmp_path: Path) -> None:
+    """The package must have it."""
+    config = "requirements: [./wheels/ours-1.0-py3-none-any.whl]\n"
+    package = build_tree(tmp_path, {"config.yaml": config, "model/model.py": MODEL})
+
+    with pytest.raises(PackageError, match=r"There is no file wheels/ours-1\.0-py3-none-any\.whl"):
+        plan_release(package)
