@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
+from truss.indexes import redactor
 from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_text
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
@@ -153,6 +154,7 @@ class _Uv:
 
     def __init__(self, settings: UvSettings, cwd: Path, progress: Progress) -> None:
         self._binary = find_uv()
+        self._redacted = redactor(settings.secrets)
         self._settings = settings
         self._cwd = cwd
         self._progress = progress
@@ -231,7 +233,7 @@ class _Uv:
             _ended(process),
         ):
             for line in process.stdout or ():
-                text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip()
+                text = self._redacted(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
                 said.append(text)
                 if log and text:
                     self._progress.detail(text)

@@ -81,7 +81,8 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
     def add(kind: str, purpose: str, *members: Member, installs: bool = False, **values: object) -> None:
         parent = images[-1].tag if images else base
         dockerfile = _render(kind, base=base, base_id=base_id, parent=parent, **values)
-        context = Context((_text("Dockerfile", dockerfile), *members))
+        folders = (PurePosixPath("wheels"),) if installs else ()  # filled with what the user's folders have
+        context = Context((_text("Dockerfile", dockerfile), *members), folders)
         tag = f"truss-{kind}:{context.digest[:TAG_LENGTH]}"
         images.append(Image(purpose, tag, context, installs))
 

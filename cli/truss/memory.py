@@ -84,6 +84,12 @@ class Memory:
         return self._server
 
 
+def read_file(path: Path) -> PackageFile:
+    """Return what is known of a file that belongs to no package."""
+    size, sha256 = _read(path)
+    return PackageFile(PurePosixPath(path.name), path, executable=False, size=size, sha256=sha256)
+
+
 def _read(path: Path) -> tuple[int, str]:
     """Return the size and the SHA-256 of what was read, which a write at the same time cannot set apart."""
     digest = hashlib.sha256()

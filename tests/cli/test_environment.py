@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 import uv
 
+from tests.file_server import make_certificate, serve_folder
 from tests.harness import eventually
+from tests.helpers import build_tree
 from tests.plans import make_file
 from tests.wheelhouse import SlowSource, make_wheel
 from truss import environment
@@ -131,6 +133,87 @@ def test_other_wheels_and_constraints_make_another_environment(maker: Maker, tmp
     assert [run(python, "import ours; print(ours.answer)") for python in made] == ["1", "2"]
     pinned = model_python(Wanted(("tiny",), None, ("tiny<2",)), maker.folder, Lines(), maker.environ)
     assert pinned != maker.make("tiny")
+
+
+@dataclass
+class Company:
+    """A maker behind a company's firewall: its home, and an index that only its settings lead to."""
+
+    maker: Maker
+    home: Path
+
+    def install(self, requirement: str, said: Lines, **environ: str) -> Path:
+        """Make an environment with nothing of the wheelhouse but what an index has."""
+        kept = {name: self.maker.environ[name] for name in ("PATH", "UV_CACHE_DIR")}
+        return model_python(
+            Wanted((requirement,), None),
+            self.maker.folder,
+            said,
+            {**kept, "HOME": str(self.home), "XDG_CONFIG_DIRS": str(self.home), **environ},
+        )
+
+
+@pytest.fixture
+def company(maker: Maker, tmp_path: Path) -> Company:
+    """Give a company whose index has `tiny`."""
+    build_tree(tmp_path / "home", {".config/pip/pip.conf": "[global]\n"})
+    make_wheel(tmp_path / "index/simple/tiny", "tiny")
+    return Company(maker, tmp_path / "home")
+
+
+SECRET = "s3cret-word"
+
+
+def leaks(folder: Path) -> list[Path]:
+    """Return the files below a folder that hold the secret."""
+    return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_an_index_with_a_password_in_a_file(company: Company, tmp_path: Path) -> None:
+    """It is used, and nowhere to be found: not in the environment, not in what is said, not in an error."""
+    said = Lines()
+    with serve_folder(tmp_path / "index", "127.0.0.1", f"me:{SECRET}") as url:
+        config = f"[global]\nindex-url = {url}/simple\n"
+        (company.home / ".config/pip/pip.conf").write_text(config)
+        company.install("tiny", said)
+        with pytest.raises(BuildError) as caught:
+            company.install("tiny==7", said)
+
+    assert leaks(company.maker.folder) == []
+    assert SECRET not in "".join([*said.details, str(caught.value), caught.value.details, caught.value.hint])
+
+
+def test_a_password_in_netrc(company: Company, tmp_path: Path) -> None:
+    """An index whose URL has none is asked with the login of its host."""
+    with serve_folder(tmp_path / "index", "127.0.0.1", f"me:{SECRET}") as url:
+        host = url.partition("@")[2]
+        netrc = company.home / ".netrc"
+        netrc.write_text(f"machine 127.0.0.1 login me password {SECRET}\n")
+        netrc.chmod(0o600)
+        company.install("tiny", Lines(), PIP_INDEX_URL=f"http://{host}/simple")
+
+    assert leaks(company.maker.folder) == []
+
+
+def test_certificates_of_a_company(company: Company, tmp_path: Path) -> None:
+    """An index behind TLS that only the company's own bundle vouches for."""
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    with serve_folder(tmp_path / "index", "127.0.0.1", certificate=certificate) as url:
+        with pytest.raises(BuildError):
+            company.install("tiny", Lines(), PIP_INDEX_URL=f"{url}/simple", UV_HTTP_RETRIES="0")
+        bundle = {"PIP_INDEX_URL": f"{url}/simple", "REQUESTS_CA_BUNDLE": str(certificate)}
+        assert company.install("tiny", Lines(), **bundle).exists()
+
+
+def test_through_a_proxy(company: Company, tmp_path: Path) -> None:
+    """An index that only the company's proxy reaches."""
+    make_wheel(tmp_path / "proxy/http:/index.test/simple/tiny", "tiny")
+    with serve_folder(tmp_path / "proxy", "127.0.0.1") as url:
+        proxy = url.replace("//", f"//me:{SECRET}@")
+        python = company.install("tiny", Lines(), PIP_INDEX_URL="http://index.test/simple", HTTP_PROXY=proxy)
+
+    assert python.exists()
+    assert leaks(company.maker.folder) == []
 
 
 def test_holds_what_was_asked_for_and_nothing_else(maker: Maker) -> None:

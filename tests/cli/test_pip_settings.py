@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.plans import make_file
+from tests.wheelhouse import make_wheel
+from truss.context import Member
 from truss.errors import BuildError
 from truss.pip_settings import PipSettings, pip_settings, proxies
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+NO_FILES = {"PIP_CONFIG_FILE": os.devnull, "HOME": "/nowhere", "UV_NO_CONFIG": "1"}
 
 
 def sent(settings: PipSettings) -> dict[str, str]:
@@ -42,6 +49,7 @@ def test_pip_finds_the_users_index(tmp_path: Path) -> None:
     """Values reach pip as they are: a percent sign, several links, a number."""
     settings = pip_settings(
         {
+            **NO_FILES,
             "PIP_INDEX_URL": "https://me:p%40ss@index.test/simple",
             "PIP_EXTRA_INDEX_URL": "https://a.test/simple  https://b.test/simple",
             "PIP_FIND_LINKS": "https://c.test/wheels",
@@ -61,12 +69,37 @@ def test_pip_finds_the_users_index(tmp_path: Path) -> None:
     assert "require-virtualenv" not in options
 
 
-def test_folders_of_this_machine_are_left_out_and_told() -> None:
+def test_indexes_in_folders_are_left_out_and_told() -> None:
     """A build in a container sees no folder of the user, whatever names it."""
-    settings = pip_settings({"PIP_FIND_LINKS": "/home/me/wheels https://c.test/wheels file:///srv/wheels"})
+    settings = pip_settings(
+        {
+            **NO_FILES,
+            "PIP_INDEX_URL": "https://c.test",
+            "PIP_EXTRA_INDEX_URL": "/srv/simple file:///x https://d.test",
+        }
+    )
 
-    assert settings.unseen == ("/home/me/wheels", "file:///srv/wheels")
-    assert "find-links = https://c.test/wheels\n" in sent(settings)["pip.conf"]
+    assert settings.unseen == ("/srv/simple", "file:///x")
+    assert "extra-index-url = https://d.test\n" in sent(settings)["pip.conf"]
+
+
+def test_packages_of_folders_go_along(tmp_path: Path) -> None:
+    """Those that the requirements in the context may need, the package's own wheels included, and no others."""
+    house = tmp_path / "house"
+    for name in ("tiny", "base", "other"):
+        make_wheel(house, name)
+    ours = make_wheel(tmp_path / "package", "ours", requires=("base",))
+    context = [
+        Member(PurePosixPath("sources/requirements.txt"), b"tiny==1.0\n./ours-1.0-py3-none-any.whl\n"),
+        Member(PurePosixPath("sources/ours-1.0-py3-none-any.whl"), make_file(tmp_path / "package", ours)),
+    ]
+    environ = {**NO_FILES, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{house} https://c.test/wheels"}
+
+    settings = pip_settings(environ, context)
+
+    sent_wheels = [str(member.path) for member in settings.members if member.path.suffix == ".whl"]
+    assert sent_wheels == ["wheels/base-1.0-py3-none-any.whl", "wheels/tiny-1.0-py3-none-any.whl"]
+    assert "find-links = https://c.test/wheels /tmp/wheels\nno-index = true\n" in sent(settings)["pip.conf"]
 
 
 def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
@@ -75,32 +108,33 @@ def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
     mine.write_text("mine")
     system.write_text("system")
 
-    files = sent(pip_settings({"PIP_CERT": str(mine), "SSL_CERT_FILE": str(system)}))
+    files = sent(pip_settings({**NO_FILES, "PIP_CERT": str(mine), "SSL_CERT_FILE": str(system)}))
 
     assert "cert = /tmp/settings/certificates.pem\n" in files["pip.conf"]
     assert files["certificates.pem"] == "mine"
 
 
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """The error says which variable is wrong."""
+    """The error names the file, and what may have named it."""
     with pytest.raises(BuildError) as caught:
-        pip_settings({"SSL_CERT_FILE": str(tmp_path / "gone.pem")})
+        pip_settings({**NO_FILES, "SSL_CERT_FILE": str(tmp_path / "gone.pem")})
 
-    expected = f"SSL_CERT_FILE names {tmp_path}/gone.pem, which cannot be read: No such file or directory."
+    expected = f"The certificates {tmp_path}/gone.pem cannot be read: No such file or directory."
     assert expected == caught.value.message
+    assert "SSL_CERT_FILE" in caught.value.hint
 
 
 def test_proxies_are_handed_on_and_written_nowhere() -> None:
     """Docker keeps these arguments out of images by itself; empty ones are as if they were not set."""
-    environ = {"HTTPS_PROXY": "http://me:secret@proxy.test:3128", "no_proxy": "", "LANG": "C"}
+    environ = {"HTTPS_PROXY": "http://me:secret@proxy.test:3128", "no_proxy": "", "LANG": "C", **NO_FILES}
 
     assert proxies(environ) == {"HTTPS_PROXY": "http://me:secret@proxy.test:3128"}
     assert "secret" not in "".join(sent(pip_settings(environ)).values())
 
 
-def test_without_settings_there_is_a_file_all_the_same() -> None:
-    """The build copies it, so it has to be there."""
-    settings = pip_settings({})
+def test_without_settings_there_are_files_all_the_same() -> None:
+    """The build copies them, so they have to be there."""
+    settings = pip_settings(NO_FILES)
 
-    assert [str(member.path) for member in settings.members] == ["settings/pip.conf"]
+    assert [str(member.path) for member in settings.members] == ["settings/pip.conf", "settings/netrc"]
     assert settings.unseen == ()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from truss.errors import BuildError
-from truss.uv_settings import pip_files, uv_settings
+from truss.indexes import pip_files
+from truss.uv_settings import uv_settings
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,12 @@ RUN command -v python3 >/dev/null \
     python3 -c 'import ensurepip, venv' 2>/dev/null \
  || { echo "python:3.11-slim has no python3-venv: add it to system_packages" >&2; exit 1; }
 COPY settings/ /tmp/settings/
+COPY wheels/ /tmp/wheels/
 COPY requirements.txt /tmp/
 RUN python3 -m venv --without-pip /opt/model \
  && python3 -m venv /opt/truss/edge \
- && PIP_CONFIG_FILE=/tmp/settings/pip.conf /opt/truss/edge/bin/python -m pip install -r /tmp/requirements.txt
+ && PIP_CONFIG_FILE=/tmp/settings/pip.conf NETRC=/tmp/settings/netrc \
+    /opt/truss/edge/bin/python -m pip install -r /tmp/requirements.txt
 
 FROM truss-system:<digest>
 ARG TRUSS_BUILD
@@ -87,10 +89,11 @@ ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
 USER root
 COPY settings/ /tmp/settings/
+COPY wheels/ /tmp/wheels/
 COPY sources/ /tmp/sources/
 # pip is the server's: the model's environment has none unless its author asks for it.
 # The lock names wheels of the package by their path in it: a pip file that makes the same environment again.
-RUN PIP_CONFIG_FILE=/tmp/settings/pip.conf \
+RUN PIP_CONFIG_FILE=/tmp/settings/pip.conf NETRC=/tmp/settings/netrc \
     /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python install \
     -r /tmp/sources/requirements.txt -c /tmp/sources/constraints.txt \
  && /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python freeze --all >/opt/model/requirements.lock \

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from truss.errors import BuildError, EngineError
+from truss.indexes import redactor
 from truss.pip_settings import PipSettings, pip_settings, proxies
 from truss.targets.docker_engine import engine_errors, explanation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import docker
 
@@ -87,7 +88,7 @@ class ImageBuilder:
             BuildError: A step failed; its last lines are shown. Nothing is left behind.
         """
         build_id = uuid.uuid4().hex
-        settings = pip_settings(self._environ) if image.installs else PipSettings()
+        settings = pip_settings(self._environ, image.context.members) if image.installs else PipSettings()
         progress.detail(image.purpose)
         try:
             with engine_errors(image.purpose):
@@ -152,7 +153,7 @@ def _follow(
         BuildError: With the last lines of the step that failed.
     """
     shown: deque[str] = deque(maxlen=SHOWN_LINES)
-    lines = _Lines()
+    lines = _Lines(redactor(settings.secrets))
     try:
         for event in stream:
             if "error" in event:
@@ -175,8 +176,8 @@ def _failure(image: Image, settings: PipSettings, event: dict[str, Any], shown: 
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
     if code and settings.unseen:
         hints.append(
-            f"PIP_FIND_LINKS names {', '.join(settings.unseen)}, which a build inside Docker cannot see: "
-            "name the URL of a server instead, or push with `--target local`."
+            f"The index {', '.join(settings.unseen)} is a folder of this machine, which no build inside Docker sees: "
+            "name its packages in PIP_FIND_LINKS or the URL of a server, or push with `--target local`."
         )
     return BuildError(_could_not(image), details="\n".join(shown or [event["error"]]), hint="\n".join(hints))
 
@@ -189,14 +190,15 @@ def _could_not(image: Image) -> str:
 class _Lines:
     """Whole lines out of text that comes in any pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, redacted: Callable[[str], str]) -> None:
         self._open = ""
+        self._redacted = redacted
 
     def feed(self, text: str) -> Iterable[str]:
         """Return the lines that a piece completes."""
         *whole, self._open = (self._open + text).split("\n")
-        return [COLOUR.sub("", line).rstrip() for line in whole]
+        return [self._redacted(COLOUR.sub("", line).rstrip()) for line in whole]
 
     def rest(self) -> list[str]:
         """Return the line that was not completed, if there is one."""
-        return [line] if (line := COLOUR.sub("", self._open).strip()) else []
+        return [self._redacted(line)] if (line := COLOUR.sub("", self._open).strip()) else []

@@ -1,0 +1,112 @@
+"""Which packages in the user's own folders a build in a container may need: it is sent those, and no folder whole.
+
+Nothing is resolved here: every file goes along that a requirement, or a requirement of such a file, allows.
+"""
+
+from __future__ import annotations
+
+import platform
+import zipfile
+from contextlib import suppress
+from email.parser import HeaderParser
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
+from truss.requirements import without_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from packaging.tags import Tag
+    from packaging.version import Version
+
+MOST_METADATA_BYTES = 4 * 1024 * 1024
+
+BACKENDS = ("setuptools", "wheel")
+"""What a source distribution is built with where it says nothing else."""
+
+
+def needed(lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path]) -> list[Path]:
+    """Return the files of folders that an installation may need, sorted by name.
+
+    Args:
+        lines: Of requirements files.
+        wheels: Files that are installed whatever is in the folders.
+        folders: Of the user's.
+    """
+    known: dict[str, list[tuple[Version, Path]]] = {}
+    for folder in folders:
+        for name, version, path in _packages(folder):
+            known.setdefault(name, []).append((version, path))
+    waiting = [one for line in lines if (one := _requirement(without_hashes(line))) is not None]
+    for wheel in wheels:
+        waiting += _requires(wheel, frozenset())
+    found: dict[Path, frozenset[str]] = {}
+    while waiting and known:
+        wanted = waiting.pop()
+        for version, path in known.get(canonicalize_name(wanted.name), ()):
+            extras = found.get(path, frozenset()) | wanted.extras
+            if wanted.specifier.contains(version, prereleases=True) and found.get(path) != extras:
+                found[path] = extras
+                waiting += _requires(path, extras)
+    return sorted(found, key=lambda path: path.name)
+
+
+def _packages(folder: Path) -> Iterator[tuple[str, Version, Path]]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(InvalidWheelFilename, InvalidSdistFilename):  # pip passes over it, too
+            if path.suffix == ".whl":
+                name, version, _, tags = parse_wheel_filename(path.name)
+                if any(_runs_in_container(tag) for tag in tags):
+                    yield name, version, path
+            elif path.name.endswith((".tar.gz", ".zip")):
+                name, version = parse_sdist_filename(path.name)
+                yield name, version, path
+
+
+def _runs_in_container(tag: Tag) -> bool:
+    """Return whether a wheel is for a container of this machine: Linux, whatever runs the engine."""
+    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    return tag.platform == "any" or ("linux" in tag.platform and tag.platform.endswith(machine))
+
+
+def _requires(path: Path, extras: frozenset[str]) -> list[Requirement]:
+    """Return what a package requires; of one that must be built first, what builds it."""
+    if path.suffix != ".whl":
+        return [Requirement(name) for name in BACKENDS]
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            name = next(
+                one for one in wheel.namelist() if one.endswith(".dist-info/METADATA") and one.count("/") == 1
+            )
+            with wheel.open(name) as file:
+                text = file.read(MOST_METADATA_BYTES).decode("utf-8", "replace")
+    except (OSError, zipfile.BadZipFile, StopIteration):
+        return []  # the installer will say what is wrong with it
+    headers = HeaderParser().parsestr(text).get_all("Requires-Dist", [])
+    found = [one for header in headers if (one := _requirement(header)) is not None]
+    return [one for one in found if _applies(one, extras)]
+
+
+def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
+    """Return whether a requirement holds with these extras; what else its marker asks is the container's business."""
+    marker = requirement.marker
+    if marker is None or "extra" not in str(marker):
+        return True
+    return any(marker.evaluate({"extra": extra}) for extra in extras)
+
+
+def _requirement(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None  # an option, a URL or a path
