@@ -92,6 +92,33 @@ class HttpClient:
             finally:
                 response.close()
 
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str], *, seconds: float) -> Iterator[Answer]:
+        """Ask for what is at a URL, wherever that leads, and give the answer as soon as its head is there.
+
+        Args:
+            url: Where it is.
+            headers: Of the request.
+            seconds: How long to wait for the head, and then for each piece of the body.
+
+        Raises:
+            UsageError: The URL is none.
+            ConnectError: Nobody answers.
+        """
+        headers = {"user-agent": f"truss/{__version__}", **headers}
+        with _open(url, httpx.Timeout(seconds, connect=CONNECT_SECONDS)) as client:
+            try:
+                request = client.build_request("GET", url, headers=headers)
+                response = client.send(request, stream=True, follow_redirects=True)
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+                raise ConnectError("Nobody answers there.", details=str(exc)) from exc
+            try:
+                yield Answer(
+                    response.status_code, response.reason_phrase, response.headers, _pieces(response)
+                )
+            finally:
+                response.close()
+
 
 @contextmanager
 def _open(url: str, timeout: httpx.Timeout) -> Iterator[httpx.Client]:
@@ -146,6 +173,21 @@ def _unanswered(exc: httpx.HTTPError, url: str, seconds: float) -> TrussError:
         f"The connection to {url} was lost before the answer.",
         details=str(exc),
     )
+
+
+def _pieces(response: httpx.Response) -> Iterator[bytes]:
+    """Yield a download as it comes.
+
+    Raises:
+        StreamError: It broke.
+    """
+    count = 0
+    try:
+        for chunk in response.iter_bytes():
+            count += len(chunk)
+            yield chunk
+    except httpx.HTTPError as exc:
+        raise StreamError(f"It broke off after {count} bytes.", details=str(exc)) from exc
 
 
 def _chunks(response: httpx.Response, seconds: float) -> Iterator[bytes]:

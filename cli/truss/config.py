@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     Field,
@@ -13,10 +13,11 @@ from pydantic import (
 )
 
 from truss.config_problems import explain
-from truss.config_sections import BaseImage, Resources, Runtime, Section
+from truss.config_sections import BaseImage, ExternalData, Resources, Runtime, Section
 from truss.config_values import (
     CONFIG,
     ClassName,
+    Folders,
     Inside,
     Lines,
     ModelName,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
-    later = frozenset({"docker_server", "external_data", "external_package_dirs"})
+    later = frozenset({"docker_server"})
 
     model_name: ModelName | None = Field(
         default=None,
@@ -94,6 +95,17 @@ class TrussConfig(Section):
     )
     data_dir: Inside = Field(
         default="data", description="Folder of files the model reads.", examples=["weights"]
+    )
+    external_data: Annotated[tuple[ExternalData, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Files that `truss push` downloads into the data folder, once; with `sha256` they are checked.",
+        examples=[[{"url": "https://example.org/vocabulary.txt", "local_data_path": "vocabulary.txt"}]],
+    )
+    external_package_dirs: Folders = Field(
+        default=(),
+        description="Folders outside the package, by their paths from it: what they hold is added to the folder of "
+        "Python code, in a release only.",
+        examples=[["../shared"]],
     )
     bundled_packages_dir: Inside = Field(
         default="packages", description="Folder of Python code the model imports.", examples=["lib"]

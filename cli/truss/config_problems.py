@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from pydantic import BaseModel
 
@@ -23,6 +23,7 @@ _WRONG_KIND = {
     "finite_number": ("must be a number", ""),
     "float_type": ("must be a number", ""),
     "int_type": ("must be a whole number", ""),
+    "missing": ("is missing", ""),
     "model_type": ("must be `key: value` lines", ""),
     "tuple_type": ("must be a list", "Write each item on a line of its own, after `- `."),
 }
@@ -63,7 +64,8 @@ def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
     above, key = location[:-1], str(location[-1])
     section = schema
     for part in above:
-        section = _inner(section)[str(part)]
+        if isinstance(part, str):
+            section = _inner(section, in_lists=True)[part]
     if key in section.later:
         return f"{_dotted(location)}: known to Truss, but not supported by this version", "Remove it."
     return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
@@ -82,12 +84,14 @@ def _meant(above: Location, key: str, section: type[Section], schema: type[Secti
     return "Correct its name, or remove it."
 
 
-def _inner(section: type[Section]) -> dict[str, type[Section]]:
-    return {
-        name: cast("type[Section]", field.annotation)
-        for name, field in section.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+def _inner(section: type[Section], *, in_lists: bool = False) -> dict[str, type[Section]]:
+    found = {}
+    for name, field in section.model_fields.items():
+        kind = next(iter(get_args(field.annotation)), None) if in_lists else None
+        for one in (field.annotation, kind):
+            if isinstance(one, type) and issubclass(one, BaseModel):
+                found[name] = cast("type[Section]", one)
+    return found
 
 
 def _paths(section: type[Section], above: Location = ()) -> Iterator[Location]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,17 @@ from pydantic import (
     model_validator,
 )
 
-from truss.config_values import UNUSED, Accelerator, Cpu, Line, Memory, Unused
+from truss.config_values import (
+    UNUSED,
+    Accelerator,
+    Cpu,
+    Inside,
+    Line,
+    Memory,
+    Sha256,
+    Unused,
+    Url,
+)
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
 DAY = 24 * 60 * 60.0
@@ -79,6 +89,16 @@ class BaseImage(Section):
         "Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
+
+
+class ExternalData(Section):
+    """A file that is downloaded into the data folder."""
+
+    url: Url
+    local_data_path: Inside
+    backend: Literal["http_public"] = "http_public"
+    name: Line | None = None
+    sha256: Sha256 | None = None
 
 
 class Resources(Section):

@@ -126,10 +126,33 @@ def _model_name(value: str) -> str:
     return value
 
 
+def _outside(value: str) -> str:
+    path = PurePosixPath(_line(value))
+    if path.is_absolute() or value.startswith("~") or "\\" in value:
+        advice = "Write a path like `../shared`, relative to the package."
+        raise problem("must be relative, with `/` between folders", advice)
+    return str(path)
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", value):
+        raise problem(f"`{value}` is no URL", "Write one that begins with https:// or http://.")
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise problem(f"`{value}` is no SHA-256", "Write the 64 digits that `sha256sum FILE` prints.")
+    return value.lower()
+
+
 Line = Annotated[str, AfterValidator(_line)]
 Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
 Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
 Inside = Annotated[str, AfterValidator(_inside)]
+Folders = Annotated[tuple[Annotated[str, AfterValidator(_outside)], ...], Field(strict=False)]
+Url = Annotated[str, AfterValidator(_url)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
 PythonFile = Annotated[Inside, AfterValidator(_python_file)]
 PythonVersion = Annotated[Minor, BeforeValidator(_python_version)]
 ModelName = Annotated[str, AfterValidator(_model_name)]

@@ -62,7 +62,11 @@ _LITTER = re.compile("|".join(fnmatch.translate(one.strip("\\/")) for one in ALW
 
 
 def package_files(
-    package: Path, config: TrussConfig, memory: Memory, settings: Iterable[str] = ()
+    package: Path,
+    config: TrussConfig,
+    memory: Memory,
+    settings: Iterable[str] = (),
+    downloaded: Iterable[PackageFile] = (),
 ) -> tuple[PackageFile, ...]:
     """Return the files of a package that make a release, sorted by path, each read once.
 
@@ -71,6 +75,7 @@ def package_files(
         config: Its configuration.
         memory: Of what was read before.
         settings: Paths of more files that it cannot be without.
+        downloaded: More files of the release, which lie elsewhere.
 
     Raises:
         PackageError: A file that is missing, cannot be read, is no regular file or lies outside the package.
@@ -81,7 +86,38 @@ def package_files(
         _collect(walk, config)
         for name in settings:
             walk.required_file(name)
-    return tuple(walk.files[path] for path in sorted(walk.files))
+        found = dict(walk.files)
+        for folder in config.external_package_dirs:
+            _add(found, _external(root, folder, config, memory).values())
+    _add(found, downloaded)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _add(found: dict[str, PackageFile], more: Iterable[PackageFile]) -> None:
+    for file in more:
+        before = found.setdefault(str(file.path), file)
+        if before.sha256 != file.sha256:
+            raise PackageError(
+                f"{file.path} would be both {before.source} and {file.source}.", hint="Rename one of them."
+            )
+
+
+def _external(root: Path, name: str, config: TrussConfig, memory: Memory) -> dict[str, PackageFile]:
+    """Return the files of a folder outside the package, as they lie in the release."""
+    folder = (root / name).resolve()
+    if not folder.is_dir():
+        raise PackageError(
+            f"There is no folder {folder}.", hint=f"`external_package_dirs` in {CONFIG} names it."
+        )
+    if root.is_relative_to(folder):
+        raise PackageError(
+            f"{folder} holds the package itself.",
+            hint=f"Name a folder beside it in `external_package_dirs` in {CONFIG}.",
+        )
+    rules = ignore_rules(root, memory)
+    walk = _Walk(folder, rules, memory, f"{config.bundled_packages_dir}/")
+    walk.everything()
+    return walk.files
 
 
 def named_files(package: Path, names: Iterable[str], memory: Memory) -> tuple[PackageFile, ...]:
@@ -166,8 +202,9 @@ def _check_pattern(number: int, line: str) -> None:
 class _Walk:
     """Goes through folders of a package and collects what is not ignored."""
 
-    def __init__(self, root: Path, ignored: Callable[[str], bool], memory: Memory) -> None:
+    def __init__(self, root: Path, ignored: Callable[[str], bool], memory: Memory, prefix: str = "") -> None:
         self.files: dict[str, PackageFile] = {}
+        self._prefix = prefix
         self._root = root
         self._ignored = ignored
         self._memory = memory
@@ -179,6 +216,10 @@ class _Walk:
             raise PackageError(f"There is no file {name} in the package.", hint=f"{CONFIG} names it.")
         self._inside(name)
         self._file(name, link=local.is_symlink())
+
+    def everything(self) -> None:
+        """Take all that is below the root."""
+        self._children("", (str(self._root),))
 
     def folder(self, name: str, *, required: bool) -> None:
         """Take all of a folder."""
@@ -196,13 +237,13 @@ class _Walk:
     def _children(self, folder: str, above: tuple[str, ...]) -> None:
         with os.scandir(f"{self._root}/{folder}") as entries:
             for entry in entries:
-                self._visit(entry, f"{folder}/{entry.name}", above)
+                self._visit(entry, f"{folder}/{entry.name}".lstrip("/"), above)
 
     def _visit(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
         _check_name(path)
         link = entry.is_symlink()
         is_folder = Path(entry).is_dir() if link else entry.is_dir()
-        if self._ignored(f"{path}/" if is_folder else path):
+        if self._ignored(f"{self._prefix}{path}/" if is_folder else f"{self._prefix}{path}"):
             return
         real = str(self._inside(path)) if link else f"{above[-1]}/{entry.name}"
         if not is_folder:
@@ -239,6 +280,7 @@ class _Walk:
                 f"{path} is {_kind(found.st_mode)}; a release holds files only.",
                 hint=f"Remove it, or name it in {IGNORE_FILE}.",
             )
+        path = f"{self._prefix}{path}"
         self.files[path] = self._memory.file(path, source, found, link=link)
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["nothing", "swap", "load", "environment", "rebuild"]
 
-REBUILD_KEYS = ("base_image", "system_packages", "build_commands", "python_version", "resources", "runtime")
+REBUILD_KEYS = (
+    *("base_image", "system_packages", "build_commands", "python_version", "resources", "runtime"),
+    "external_data",
+)
 """Keys of config.yaml that decide how the server is built or started, not what the model does."""
 
 OWN_FILES = frozenset({"release.json"})

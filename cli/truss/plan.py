@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from truss import __version__
 from truss.config import load_config
+from truss.external_data import external_files
 from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
 from truss.package import code_files, named_files, package_files
@@ -35,7 +36,7 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
     memory = memory or Memory()
     config = load_config(package)
     asked = read_requirements(package, config, memory)
-    files = package_files(package, config, memory, asked.files)
+    files = package_files(package, config, memory, asked.files, external_files(config))
     check_model(package, config, files)
     added = (
         () if asked.complete else implied(asked.lines, imported_modules(code_files(files, config), memory))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from truss.config import load_config
 from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
+from truss.external_data import fetch
 from truss.log_lines import LOUD
 from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
@@ -124,7 +125,10 @@ def push(
         TrussError: A step failed; what it had started was ended.
     """
     with progress.step("load config"):
-        load_config(package)
+        config = load_config(package)
+    if config.external_data:
+        with progress.step("external data"):
+            fetch(config.external_data, client, progress)
     with progress.step("plan"):
         plan = plan_release(package)
         methods = model_methods(plan.config, plan.files)

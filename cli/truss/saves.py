@@ -96,6 +96,7 @@ class Saves:
         if config is not None:
             for name in (config.model_module_dir, config.bundled_packages_dir, config.data_dir):
                 deep.add((self._root / name).resolve())
+            deep |= {(self._root / name).resolve() for name in config.external_package_dirs}
             if config.requirements_file:
                 flat.add((self._root / config.requirements_file).resolve().parent)
         files = list(files)

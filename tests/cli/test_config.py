@@ -79,6 +79,8 @@ def test_defaults() -> None:
         "environment_variables": {},
         "secrets": {},
         "data_dir": "data",
+        "external_data": [],
+        "external_package_dirs": [],
         "bundled_packages_dir": "packages",
         "model_module_dir": "model",
         "model_class_filename": "model.py",
@@ -208,10 +210,9 @@ def test_all_problems_at_once() -> None:
         "    |             ^\n"
         '  Put it in quotes: "7".\n'
         "\n"
-        "config.yaml:6:1: external_data: known to Truss, but not supported by this version\n"
+        "config.yaml:6:17: external_data.0: must be `key: value` lines\n"
         "  6 | external_data: [a]\n"
-        "    | ^\n"
-        "  Remove it."
+        "    |                 ^"
     )
 
 

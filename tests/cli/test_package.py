@@ -384,3 +384,55 @@ def test_what_the_configuration_names_is_there(tmp_path: Path, text: str, messag
     package = tree(tmp_path, {"config.yaml": text, "config.py": ""})
 
     assert refused(package).message == message
+
+
+def test_external_folders(tmp_path: Path) -> None:
+    """What folders outside the package hold lies beside its own Python code, less what is ignored there."""
+    tree(
+        tmp_path,
+        {
+            "shared/lib/__init__.py": "",
+            "shared/lib/__pycache__/x.pyc": "",
+            "shared/notes.txt": "",
+            "more/tool.py": "",
+            "falcon/config.yaml": "external_package_dirs: [../shared, ../more]\n",
+            "falcon/model/model.py": "",
+            "falcon/packages/own.py": "",
+            "falcon/.trussignore": "packages/notes.txt\n",
+        },
+    )
+
+    assert names(tmp_path / "falcon") == [
+        "config.yaml",
+        "model/model.py",
+        "packages/lib/__init__.py",
+        "packages/own.py",
+        "packages/tool.py",
+    ]
+
+
+def test_external_folders_that_disagree(tmp_path: Path) -> None:
+    """Two files of one name are an error unless they are equal."""
+    package = tree(
+        tmp_path / "falcon",
+        {"config.yaml": "external_package_dirs: [../shared]\n", "model/model.py": "", "packages/x.py": "1"},
+    )
+    tree(tmp_path, {"shared/x.py": "1"})
+    assert "packages/x.py" in names(package)
+
+    (tmp_path / "shared/x.py").write_text("2")
+
+    assert refused(package).message == (
+        f"packages/x.py would be both {package}/packages/x.py and {tmp_path}/shared/x.py."
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [("../nowhere", "There is no folder"), ("..", "holds the package itself"), (".", "holds")],
+)
+def test_external_folders_that_cannot_be(tmp_path: Path, folder: str, words: str) -> None:
+    """A folder that is missing, or would hold itself, is named."""
+    files = {"config.yaml": f"external_package_dirs: ['{folder}']\n", "model/model.py": ""}
+
+    assert words in refused(tree(tmp_path / "falcon", files)).message

@@ -57,7 +57,7 @@ class CutOff(docker.APIClient):
 
     def build(self, **options: Any) -> Any:  # type: ignore[override]
         """Build without a network."""
-        return super().build(**options, network_mode="none")  # type: ignore[no-untyped-call]
+        return super().build(**options, network_mode="none")
 
 
 @dataclass

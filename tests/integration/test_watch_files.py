@@ -140,3 +140,22 @@ def test_requirements(project: Project, tmp_path: Path, monkeypatch: pytest.Monk
     project.write("config.yaml", "model_name: falcon\nrequirements: [colours, painter]\n")
     watcher.wait("environment", 2)
     assert call(address)[0][0] == "red 1.0"
+
+
+def test_a_folder_outside(project: Project, tmp_path: Path) -> None:
+    """Code that is bundled from beside the package is watched as its own."""
+    shared = build_tree(tmp_path / "shared", {"outside/__init__.py": "def far():\n    return 'far'\n"})
+    source = (
+        "from outside import far\n\n\nclass Model:\n    def predict(self, inputs):\n        return far()\n"
+    )
+    build_tree(
+        project.folder, {"config.yaml": "external_package_dirs: [../shared]\n", "model/model.py": source}
+    )
+    watcher = project.watch("push", "--watch", "--target", "local")
+    watcher.wait("attached")
+    assert call(project.address)[0] == "far"
+
+    (shared / "outside/__init__.py").write_text("def far():\n    return 'farther'\n")
+
+    assert watcher.wait("swapped")["where"] == "packages/outside/__init__.py"
+    assert call(project.address)[0] == "farther"
