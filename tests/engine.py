@@ -50,7 +50,7 @@ class EngineCleaner:
         containers = self.client.containers(all=True, filters={"label": BUILD_LABEL})
         images = self.client.images(filters={"label": BUILD_LABEL, "dangling": True})
         builds = [found["Id"] for found in containers if MODEL_LABEL not in found["Labels"]]
-        return builds + [found["Id"] for found in images]
+        return sorted(builds + [found["Id"] for found in images])
 
     def image_labels(self, tag: str) -> dict[str, str]:
         """Return the labels of an image."""
@@ -93,14 +93,21 @@ class EngineCleaner:
             parent = image["Labels"].get(PARENT_LABEL, "")
             for tag in image["RepoTags"] or [image["Id"]]:
                 self._remove_image(tag)
-            while parent.startswith(("truss-data:", "truss-environment:")):
+            while parent.startswith(("truss-data:", "truss-commands:", "truss-environment:")):
                 above = self.image_labels(parent).get(PARENT_LABEL, "")
                 self._remove_image(parent)
                 parent = above
 
     def finish(self) -> None:
         """Remove what the session's tests shared, and nobody else has built upon."""
-        for kind in ("truss-data", "truss-environment", "truss-server", "truss-system"):
+        for kind in (
+            "truss-data",
+            "truss-commands",
+            "truss-environment",
+            "truss-server",
+            "truss-uv",
+            "truss-system",
+        ):
             found = self.client.images(filters={"label": PARENT_LABEL})
             needed = {image["Labels"][PARENT_LABEL] for image in found}
             for tag in self._shared_tags() - self._before - needed:

@@ -1,6 +1,6 @@
-"""The images a release is made of, each upon the one before.
+"""The images a release is made of, each upon the one before, and the same as one Dockerfile.
 
-They are: base, system packages, server, environment, build commands, data, code.
+They are: base, system packages, server, environment, build commands, data, code; beside them one with uv.
 
 One Dockerfile could do it all, and Docker's cache would find the layers that are still good. Images of
 their own are found by what they are made of instead, so that
@@ -11,34 +11,25 @@ their own are found by what they are made of instead, so that
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from truss.context import Context, Member
-from truss.installs import install_files
-from truss_server.protocol import MANIFEST, READY
+from truss.indexes import Indexes
+from truss.pip_settings import SECRETS, settings_of
+from truss.stages import BUILD_FOLDER, UID, base_image, stages, template, text_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from importlib.resources.abc import Traversable
+    from pathlib import PurePosixPath
 
-    from truss.release import PackageFile, ReleasePlan
-
-PORT = 8080
-"""Where the server listens inside its container."""
-
-UID = 10001
-"""User and group of the server inside its container, nobody's on the machine around it."""
-
-SOURCES = "/tmp/sources"  # noqa: S108 in a stage of the build that is deleted
-"""Where what an environment is made from lies while it is installed."""
+    from truss.release import ReleasePlan
+    from truss.stages import Stage
 
 TAG_LENGTH = 12
 """Hex digits of a digest in a tag."""
+
+DOCKERFILE, BUILDKIT_DOCKERFILE = "Dockerfile", "Dockerfile.buildkit"
+"""The second one, where there is one, makes the same image with mounts."""
 
 MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
@@ -50,22 +41,20 @@ class Image:
     """An image to be built.
 
     Attributes:
+        kind: Which of the images it is.
         purpose: What building it does, after "Docker could not".
         tag: Names what it is made of: an image of that tag need not be built again.
         context: Its Dockerfile and files.
-        installs: Whether the build needs the user's pip settings.
+        installs: Whether the build needs the user's settings, and is better done by BuildKit.
+        needs: Tags of the images that it is made from.
     """
 
+    kind: str
     purpose: str
     tag: str
     context: Context
     installs: bool = False
-
-
-def base_image(plan: ReleasePlan) -> str:
-    """Return the name of the image that a plan starts from."""
-    version = plan.config.python_version.removeprefix("py3")
-    return plan.config.base_image.image or f"python:3.{version}-slim"
+    needs: tuple[str, ...] = ()
 
 
 def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
@@ -77,122 +66,56 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
     """
     base = base_image(plan)
     images: list[Image] = []
-
-    def add(kind: str, purpose: str, *members: Member, installs: bool = False, **values: object) -> None:
-        parent = images[-1].tag if images else base
-        dockerfile = _render(kind, base=base, base_id=base_id, parent=parent, **values)
-        folders = (PurePosixPath("wheels"),) if installs else ()  # filled with what the user's folders have
-        context = Context((_text("Dockerfile", dockerfile), *members), folders)
-        tag = f"truss-{kind}:{context.digest[:TAG_LENGTH]}"
-        images.append(Image(purpose, tag, context, installs))
-
-    if plan.config.system_packages:
-        add(
-            "system",
-            "install the system packages",
-            packages=_shell_words(plan.config.system_packages),
-        )
-    pins = _template("requirements.txt")
-    server = (_text("requirements.txt", pins), *_server_files())
-    add(
-        "server",
-        f"install the server on {base}",
-        *server,
-        installs=True,
-        port=PORT,
-        uid=UID,
-        ready=READY,
-    )
-    if plan.requirements:
-        sources = install_files(plan.requirements, plan.constraints, plan.wheels, SOURCES)
-        add(
-            "environment",
-            "install the requirements",
-            *(Member(PurePosixPath("sources", path), content) for path, content in sources),
-            installs=True,
-            sources=SOURCES,
-        )
-    if plan.config.build_commands:
-        add(
-            "commands",
-            "run the build commands",
-            commands=[_shell(command) for command in plan.config.build_commands],
-            uid=UID,
-        )
-    data = [file for file in plan.files if _is_data(plan, file)]
-    if data:
-        add("data", "add the data", *map(_release_file, data))
-    return (*images, _release(plan, images[-1].tag))
+    parent, uv = base, ""
+    for stage in stages(plan):
+        names = {"base": base, "base_id": base_id, "parent": parent, "uv": uv, "chain": True}
+        dockerfiles = [text_member(DOCKERFILE, _render(stage, mounts=False, **names))]
+        if stage.installs:
+            dockerfiles.append(text_member(BUILDKIT_DOCKERFILE, _render(stage, mounts=True, **names)))
+        context = Context((*dockerfiles, *stage.members), stage.folders)
+        name = f"truss/{plan.manifest.model}" if stage.kind == "release" else f"truss-{stage.kind}"
+        tag = f"{name}:{context.digest[:TAG_LENGTH]}"
+        needs = tuple(one for one in (parent, uv if stage.installs else "") if one not in {base, ""})
+        images.append(Image(stage.kind, stage.purpose, tag, context, stage.installs, needs))
+        if stage.beside:
+            uv = tag
+        else:
+            parent = tag
+    return tuple(images)
 
 
-def _release(plan: ReleasePlan, parent: str) -> Image:
-    """Return the image of the release itself."""
-    code = [_release_file(file) for file in plan.files if not _is_data(plan, file)]
-    manifest = _text(f"release/{MANIFEST}", plan.manifest.to_json())
-    names = (plan.config.data_dir, plan.config.bundled_packages_dir)
-    dockerfile = _render(
-        "release",
-        parent=parent,
-        model=plan.manifest.model,
-        digest=plan.manifest.digest,
-        tool_version=plan.manifest.tool_version,
-        drain_timeout=plan.config.runtime.drain_timeout,
-    )
-    folders = tuple(PurePosixPath("release", name) for name in names)
-    context = Context((_text("Dockerfile", dockerfile), manifest, *code), folders)
-    return Image("add the code", f"truss/{plan.manifest.model}:{context.digest[:TAG_LENGTH]}", context)
+def whole_dockerfile(plan: ReleasePlan) -> str:
+    """Return one Dockerfile of many stages that makes what the images of a release make."""
+    base = base_image(plan)
+    parent, parts = base, [template("head.Dockerfile")]
+    for stage in stages(plan):
+        parts.append(_render(stage, mounts=False, chain=False, base=base, base_id="", parent=parent, uv="uv"))
+        parent = parent if stage.beside else stage.kind
+    return "\n".join(parts)
 
 
-def _is_data(plan: ReleasePlan, file: PackageFile) -> bool:
-    """Return whether a file lies in the package's data folder."""
-    return PurePosixPath(plan.config.data_dir) in file.path.parents
+def whole_context(plan: ReleasePlan) -> Context:
+    """Return a folder from which `docker build` alone makes a release; no setting of the user's is in it."""
+    members: list[Member] = [text_member(DOCKERFILE, whole_dockerfile(plan)), *settings_of(Indexes()).members]
+    folders: list[PurePosixPath] = []
+    for stage in stages(plan):
+        members += stage.members
+        folders += stage.folders
+    return Context(tuple(members), tuple(folders))
 
 
-def _release_file(file: PackageFile) -> Member:
-    """Return a file of the package as a member of a context."""
-    return Member("release" / file.path, file, file.executable)
-
-
-def _text(path: str, text: str) -> Member:
-    """Return a text of ours as a member of a context."""
-    return Member(PurePosixPath(path), text.encode())
-
-
-def _shell_words(lines: tuple[str, ...]) -> str:
-    """Return lines of words, as a user writes them, as words of a shell command."""
-    return shlex.join(word for line in lines for word in line.split())
-
-
-def _shell(command: str) -> str:
-    """Return a command as what RUN takes whatever is in it, with the model's environment in front."""
-    return json.dumps(["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH; {command}"])
-
-
-def _server_files() -> tuple[Member, ...]:
-    """Return the installed server's sources, byte for byte."""
-    sources = _walk(files("truss_server"), PurePosixPath("server/truss_server"))
-    return tuple(Member(path, file.read_bytes()) for path, file in sources)
-
-
-def _walk(folder: Traversable, above: PurePosixPath) -> Iterator[tuple[PurePosixPath, Traversable]]:
-    """Yield the files below a folder of an installed package, without what Python made of them."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and entry.name != "__pycache__":
-            yield from _walk(entry, above / entry.name)
-        elif entry.is_file():
-            yield above / entry.name, entry
-
-
-def _template(name: str) -> str:
-    """Return the text of a file of the Docker templates."""
-    return (files("truss_templates") / "docker" / name).read_text(encoding="utf-8")
-
-
-def _render(kind: str, **values: object) -> str:
-    """Return a rendered Dockerfile."""
+def _render(stage: Stage, **values: object) -> str:
+    """Return the Dockerfile of a stage."""
     import jinja2
 
     environment = jinja2.Environment(  # noqa: S701 no HTML
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(template),
     )
-    return environment.from_string(_template(f"{kind}.Dockerfile.jinja")).render(values)
+    always = {"build": BUILD_FOLDER, "secrets": SECRETS, "uid": UID}
+    return environment.get_template(f"{stage.kind}.Dockerfile.jinja").render(
+        **always, **stage.values, **values
+    )

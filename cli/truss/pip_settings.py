@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ from truss.errors import BuildError
 from truss.find_links import needed
 from truss.indexes import Indexes, read_indexes
 from truss.memory import read_file
+from truss.uv_settings import uv_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -28,23 +30,41 @@ ALWAYS = {
 }
 """Options for a build that nobody watches and whose container is thrown away."""
 
-FOLDER, WHEELS = PurePosixPath("settings"), PurePosixPath("wheels")
-INSIDE, WHEELS_INSIDE = PurePosixPath("/tmp/settings"), PurePosixPath("/tmp/wheels")  # noqa: S108 deleted after the build
+UV_ALWAYS = {
+    "UV_CACHE_DIR": "/opt/truss/build/cache",
+    "UV_COMPILE_BYTECODE": "1",  # the user of a container cannot write beside what is installed
+    "UV_LINK_MODE": "copy",  # the cache is another file system
+    "UV_NO_PROGRESS": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+    "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",  # the same bytes, whenever they are made
+}
+"""What uv is told in each build."""
 
-CERTIFICATES, NETRC = "certificates.pem", "netrc"
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+FOLDER, WHEELS = PurePosixPath("settings"), PurePosixPath("wheels")
+SETTINGS = PurePosixPath("/opt/truss/build/settings")
+"""Where the settings are inside an image that is built; they are in none that is kept."""
+
+WHEELS_INSIDE = SETTINGS.with_name("wheels")
+
+PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC = "pip.conf", "uv.env", "certificates.pem", "netrc"
+SECRETS = (PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC)
 
 
 @dataclass(frozen=True)
 class PipSettings:
-    """Settings of pip for a build inside Docker.
+    """Settings of pip and uv for a build inside Docker.
 
     Attributes:
         members: Files for the context of a build.
-        secrets: Passwords in them.
+        wheels: More of them: packages of the user's folders.
+        secrets: Passwords in the settings.
         unseen: Indexes in folders of this machine: no build sees them.
     """
 
     members: tuple[Member, ...] = ()
+    wheels: tuple[Member, ...] = ()
     secrets: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()
 
@@ -62,25 +82,43 @@ def pip_settings(
     Raises:
         BuildError: A file that the settings name cannot be read.
     """
-    indexes = read_indexes(environ, files)
+    strategy = uv_settings(environ, files).environ.get("UV_INDEX_STRATEGY", "")
+    return settings_of(read_indexes(environ, files), context, strategy)
+
+
+def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str = "") -> PipSettings:
+    """Return settings that lead a build to indexes.
+
+    Args:
+        indexes: Where packages come from.
+        context: Files of the build.
+        strategy: How uv chooses between indexes, empty for its own way.
+
+    Raises:
+        BuildError: A file cannot be read.
+    """
     wheels = tuple(_wheels(context, indexes))
-    certificates = _certificates(indexes)
-    urls = [url for url in (indexes.index, *indexes.extra) if url]
-    unseen = tuple(url for url in urls if url.startswith(("file:", "/", ".", "~")))
+    seen = [url for url in (indexes.index, *indexes.extra) if not url.startswith(("file:", "/", ".", "~"))]
+    unseen = tuple(url for url in (indexes.index, *indexes.extra) if url not in seen)
     values = {
-        "index-url": [indexes.index] if indexes.index not in unseen else [],
-        "extra-index-url": [url for url in indexes.extra if url not in unseen],
+        "index-url": [indexes.index] if indexes.index in seen else [],
+        "extra-index-url": [url for url in indexes.extra if url in seen],
         "find-links": [*indexes.links, *([str(WHEELS_INSIDE)] if wheels else [])],
         "no-index": ["true"] if indexes.no_index else [],
         "trusted-host": list(indexes.trusted),
         "timeout": [indexes.timeout],
-        "cert": [str(INSIDE / member.path.name) for member in certificates],
+        "cert": [str(SETTINGS / CERTIFICATE_FILE)] if indexes.certificates else [],
     }
     lines = [f"{option} = {value}" for option, value in ALWAYS.items()]
     lines += [f"{option} = {' '.join(found)}" for option, found in values.items() if any(found)]
-    config = Member(FOLDER / "pip.conf", "\n".join(["[global]", *lines, ""]).encode())
-    netrc = Member(FOLDER / NETRC, indexes.netrc_text.encode())
-    return PipSettings((config, netrc, *certificates, *wheels), indexes.secrets, unseen)
+    members = [
+        Member(FOLDER / PIP_CONF, "\n".join(["[global]", *lines, ""]).encode()),
+        Member(FOLDER / UV_ENV, _uv_script(indexes, values, strategy).encode()),
+        *_certificates(indexes),
+    ]
+    if indexes.logins:
+        members.append(Member(FOLDER / NETRC, indexes.netrc_text.encode()))
+    return PipSettings(tuple(members), wheels, indexes.secrets, unseen)
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
@@ -95,13 +133,13 @@ def _certificates(indexes: Indexes) -> tuple[Member, ...]:
     if path is None:
         return ()
     try:
-        return (Member(FOLDER / CERTIFICATES, path.read_bytes()),)
+        return (Member(FOLDER / CERTIFICATE_FILE, path.read_bytes()),)
     except OSError as exc:
         hint = "PIP_CERT, REQUESTS_CA_BUNDLE, SSL_CERT_FILE and `cert` in pip.conf name it."
         raise BuildError(f"The certificates {path} cannot be read: {exc.strerror}.", hint=hint) from exc
 
 
-def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterable[Member]:
+def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
     """Yield the packages of the user's folders that a build may need."""
     if not indexes.folders:
         return
@@ -117,3 +155,24 @@ def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterable[Member]:
             yield Member(WHEELS / path.name, read_file(path))
     except OSError as exc:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
+
+
+def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str) -> str:
+    """Return the same settings as a shell script that uv's command is run after."""
+    said = {
+        "UV_DEFAULT_INDEX": " ".join(pip["index-url"]),
+        "UV_INDEX": " ".join(pip["extra-index-url"]),
+        "UV_INDEX_STRATEGY": strategy,
+        "UV_FIND_LINKS": ",".join(pip["find-links"]),
+        "UV_INSECURE_HOST": " ".join(pip["trusted-host"]),
+        "UV_HTTP_TIMEOUT": indexes.timeout,
+        "UV_ARGUMENTS": "--no-index" if indexes.no_index else "",  # uv has no variable for it
+        "NETRC": str(SETTINGS / NETRC) if indexes.logins else "",
+        "SSL_CERT_FILE": " ".join(pip["cert"]),
+    }
+    values = UV_ALWAYS | {name: value for name, value in said.items() if value}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    if not indexes.certificates:
+        # Those of the image, where it has any: a company's own may be among them.
+        lines.append(f"[ ! -e {SYSTEM_CERTIFICATES} ] || export UV_SYSTEM_CERTS=1")
+    return "".join(f"{line}\n" for line in lines)

@@ -12,7 +12,8 @@ import pytest
 
 from tests.helpers import build_tree
 from tests.plans import make_plan
-from truss.images import Image, base_image, plan_images
+from truss.images import Image, plan_images
+from truss.stages import base_image
 
 if TYPE_CHECKING:
     from truss.release import ReleasePlan
@@ -60,9 +61,13 @@ def test_a_plan_takes_the_images_it_needs(package: Path) -> None:
     """Nothing is built for what a package does not have."""
     plain = build_tree(package.parent / "plain", {"model/model.py": ""})
 
-    everything = ["truss-system", "truss-server", "truss-environment", "truss-data", "truss/demo"]
+    everything = ["truss-system", "truss-uv", "truss-server", "truss-environment", "truss-data", "truss/demo"]
     assert everything == kinds(plan_images(full(package), "sha256:1"))
-    assert kinds(plan_images(make_plan(plain, "demo"), "sha256:1")) == ["truss-server", "truss/demo"]
+    assert kinds(plan_images(make_plan(plain, "demo"), "sha256:1")) == [
+        "truss-uv",
+        "truss-server",
+        "truss/demo",
+    ]
 
 
 def test_equal_plans_take_equal_images(package: Path) -> None:
@@ -102,7 +107,7 @@ def test_models_share_the_server_and_the_environment(package: Path) -> None:
 
 def test_a_newer_base_image_makes_everything_anew(package: Path) -> None:
     """The name of a base image stays while what is behind it changes."""
-    assert len(changed(full(package), full(package), base_id="sha256:2")) == 5
+    assert len(changed(full(package), full(package), base_id="sha256:2")) == 6
 
 
 def test_the_base_image_is_pythons_unless_another_is_named(package: Path) -> None:
@@ -128,7 +133,7 @@ def test_the_server_is_the_installed_one(package: Path) -> None:
 def test_a_release_is_laid_out_as_the_server_expects_it(package: Path) -> None:
     """Code in one image, data in the one below; the folders of the package are there even when they are empty."""
     plan = make_plan(package, "demo", bundled_packages_dir="lib")
-    data, release = plan_images(plan, "sha256:1")[1:]
+    data, release = plan_images(plan, "sha256:1")[2:]
 
     assert {
         "Dockerfile",
@@ -143,7 +148,7 @@ def test_a_release_is_laid_out_as_the_server_expects_it(package: Path) -> None:
         "release/release.json",
     } == set(entries(release))
     assert plan.manifest.to_json().encode() == entries(release)["release/release.json"]
-    assert {"Dockerfile", "release", "release/data", "release/data/weights.bin"} == set(entries(data))
+    assert {"Dockerfile", "data", "data/data", "data/data/weights.bin"} == set(entries(data))
 
 
 def test_requirements_are_the_plans(package: Path) -> None:

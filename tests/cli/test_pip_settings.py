@@ -97,9 +97,12 @@ def test_packages_of_folders_go_along(tmp_path: Path) -> None:
 
     settings = pip_settings(environ, context)
 
-    sent_wheels = [str(member.path) for member in settings.members if member.path.suffix == ".whl"]
+    sent_wheels = [str(member.path) for member in settings.wheels]
     assert sent_wheels == ["wheels/base-1.0-py3-none-any.whl", "wheels/tiny-1.0-py3-none-any.whl"]
-    assert "find-links = https://c.test/wheels /tmp/wheels\nno-index = true\n" in sent(settings)["pip.conf"]
+    assert (
+        "find-links = https://c.test/wheels /opt/truss/build/wheels\nno-index = true\n"
+        in sent(settings)["pip.conf"]
+    )
 
 
 def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
 
     files = sent(pip_settings({**NO_FILES, "PIP_CERT": str(mine), "SSL_CERT_FILE": str(system)}))
 
-    assert "cert = /tmp/settings/certificates.pem\n" in files["pip.conf"]
+    assert "cert = /opt/truss/build/settings/certificates.pem\n" in files["pip.conf"]
     assert files["certificates.pem"] == "mine"
 
 
@@ -136,5 +139,45 @@ def test_without_settings_there_are_files_all_the_same() -> None:
     """The build copies them, so they have to be there."""
     settings = pip_settings(NO_FILES)
 
-    assert [str(member.path) for member in settings.members] == ["settings/pip.conf", "settings/netrc"]
+    assert [str(member.path) for member in settings.members] == ["settings/pip.conf", "settings/uv.env"]
     assert settings.unseen == ()
+
+
+def as_uv_is_told(settings: PipSettings, folder: Path) -> dict[str, str]:
+    """Return the variables that the script of the settings sets, in a shell as a build has it."""
+    script = folder / "uv.env"
+    script.write_text(sent(settings)["uv.env"])
+    shown = subprocess.run(
+        ["/bin/sh", "-c", f". {script}; env"],
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return dict(line.split("=", 1) for line in shown.stdout.splitlines())
+
+
+def test_uv_is_told_the_same_as_pip(tmp_path: Path) -> None:
+    """Whatever characters a password has; folders of this machine are left out, certificates go along."""
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("mine")
+    settings = pip_settings(
+        {
+            **NO_FILES,
+            "PIP_INDEX_URL": "https://me:p$a'ss@index.test/simple",
+            "PIP_EXTRA_INDEX_URL": "https://a.test/simple https://b.test/simple",
+            "PIP_FIND_LINKS": "https://c.test/wheels /srv/wheels",
+            "PIP_TRUSTED_HOST": "index.test",
+            "PIP_CERT": str(certificates),
+        }
+    )
+
+    told = as_uv_is_told(settings, tmp_path)
+
+    assert told["UV_DEFAULT_INDEX"] == "https://me:p$a'ss@index.test/simple"
+    assert told["UV_INDEX"] == "https://a.test/simple https://b.test/simple"
+    assert told["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert told["UV_FIND_LINKS"] == "https://c.test/wheels"
+    assert told["UV_INSECURE_HOST"] == "index.test"
+    assert told["SSL_CERT_FILE"] == "/opt/truss/build/settings/certificates.pem"

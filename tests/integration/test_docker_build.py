@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import RecordedProgress
 from tests.file_server import serve_folder
+from tests.harness import eventually
 from tests.helpers import build_tree
 from tests.integration.docker_models import COUNT, build, messages, predict, start
 from tests.plans import make_plan
@@ -127,7 +128,8 @@ def test_the_models_environment_is_its_authors(
         "uid": 10001,
         "writable": ["/home/truss", "/tmp"],
     }
-    assert "asked for GREETING" in messages(target, candidate)
+    # The answer may be faster than the engine's log.
+    eventually(lambda: "asked for GREETING" in messages(target, candidate))
 
 
 def test_settings_with_passwords_stay_out_of_images(
@@ -154,7 +156,7 @@ def test_settings_with_passwords_stay_out_of_images(
 def test_a_requirement_that_does_not_resolve(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, index: str, tmp_path: Path
 ) -> None:
-    """What pip said is shown, not what Docker says of it, and nothing is left."""
+    """What uv said is shown, not what Docker says of it, and nothing is left."""
     build(target, tmp_path / "first", docker_model, COUNT)
     before = engine.leftovers()
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
@@ -167,8 +169,7 @@ def test_a_requirement_that_does_not_resolve(
             build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==7.0",))
 
     assert caught.value.message == "Docker could not install the requirements."
-    assert caught.value.details.splitlines()[-1] == "ERROR: No matching distribution found for probe==7.0"
-    assert "from versions: 1.0" in caught.value.details
+    assert "there is no version of probe==7.0" in caught.value.details
     assert "returned a non-zero code" not in caught.value.details
     assert caught.value.hint.startswith(
         "PIP_FIND_LINKS names /srv/my-wheels, which a build inside Docker cannot see"
@@ -187,7 +188,7 @@ def test_ctrl_c_while_requirements_are_installed(
     SlowSource(tmp_path / "index/simple/slow")
 
     def interrupt(line: str) -> None:
-        if line.startswith("Collecting slow"):
+        if "slow" in line:
             raise KeyboardInterrupt
 
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
@@ -222,7 +223,7 @@ def test_a_base_image_that_lacks_what_the_server_needs(
     with pytest.raises(BuildError) as caught:
         build(target, tmp_path, docker_model, COUNT, base_image={"image": base})
 
-    assert caught.value.message == f"Docker could not install the server on {base}."
+    assert caught.value.message == f"Docker could not install uv on {base}."
     assert caught.value.details == f"{base} {LACKING[removed]}"
 
 

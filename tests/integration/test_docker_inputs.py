@@ -149,20 +149,10 @@ def test_through_a_proxy(company: Company, tmp_path: Path) -> None:
 def test_a_build_without_a_network(company: Company, tmp_path: Path) -> None:
     """All of it, the server included, is installed from a folder of this machine."""
     house = make_wheel(tmp_path / "house", "probe").parent
-    pins = str(files("truss_templates") / "docker" / "requirements.txt")
-    version = ["--python-version", "3.11", "--only-binary", ":all:"]
-    download = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--dest",
-        str(house),
-        *version,
-        "-r",
-        pins,
-    ]
+    templates = files("truss_templates") / "docker"
+    pins = [f"-r{templates / name}" for name in ("requirements.txt", "uv.txt")]
+    options = ["--quiet", f"--dest={house}", "--python-version=3.11", "--only-binary=:all:"]
+    download = [sys.executable, "-m", "pip", "download", *options, *pins]
     subprocess.run(download, check=True, timeout=300)
     base = f"{company.model}-base:1"
     (tmp_path / "base").mkdir()

@@ -18,8 +18,8 @@ from truss.images import plan_images
 if TYPE_CHECKING:
     from pathlib import Path
 
-SYSTEM = r"""# Image 1 of 6, where config.yaml asks for system packages: they lie on the base image.
-FROM python:3.11-slim
+SYSTEM = r"""# The system packages that config.yaml asks for, on the base image.
+FROM python:3.11-slim AS system
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="python:3.11-slim" truss.base="sha256:1234"
 USER root
@@ -30,12 +30,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 """
 
-SERVER = r"""# Image 2 of 6: the server, in an environment of its own, and an empty one for the model.
-# It is the same for all models with the same base, so it is built once and its layers are stored once.
-
-# The user's pip settings (an index with a password, perhaps) are files of a stage that is deleted after
-# the build. As build arguments they would stay in the history of the image for anyone to read.
-FROM truss-system:<digest> AS install
+UV = r"""# uv, which installs what the images below need: it is in none of them, and the same for all models with this base.
+FROM truss-system:<digest> AS uv-install
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
 USER root
@@ -45,28 +41,52 @@ RUN command -v python3 >/dev/null \
  || { echo "python:3.11-slim has $(python3 -V 2>&1), and the server needs 3.10 or newer" >&2; exit 1; }; \
     python3 -c 'import ensurepip, venv' 2>/dev/null \
  || { echo "python:3.11-slim has no python3-venv: add it to system_packages" >&2; exit 1; }
-COPY settings/ /tmp/settings/
-COPY wheels/ /tmp/wheels/
-COPY requirements.txt /tmp/
-RUN python3 -m venv --without-pip /opt/model \
- && python3 -m venv /opt/truss/edge \
- && PIP_CONFIG_FILE=/tmp/settings/pip.conf NETRC=/tmp/settings/netrc \
-    /opt/truss/edge/bin/python -m pip install -r /tmp/requirements.txt
+COPY uv.txt /opt/truss/build/
+COPY settings/ /opt/truss/build/settings/
+COPY wheels/ /opt/truss/build/wheels/
+RUN python3 -m venv /opt/truss/build/venv \
+ && PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf NETRC=/opt/truss/build/settings/netrc \
+    /opt/truss/build/venv/bin/python -m pip install --no-compile -r /opt/truss/build/uv.txt
 
-FROM truss-system:<digest>
+FROM scratch AS uv
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-system:<digest>" truss.base="sha256:1234"
+COPY --from=uv-install /opt/truss/build/venv/bin/uv /bin/
+"""
+
+SERVER = r"""# The server, in an environment of its own, and an empty one for the model.
+# It is the same for all models with the same base, so it is built once and its layers are stored once.
+
+# The user's settings (an index with a password, perhaps) are in no stage that is kept. As build arguments they
+# would stay in the history of the image for anyone to read.
+FROM truss-system:<digest> AS server-install
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD
+USER root
+COPY requirements.txt /opt/truss/build/
+COPY --from=truss-uv:<digest> /bin/ /opt/truss/build/bin/
+COPY settings/ /opt/truss/build/settings/
+COPY wheels/ /opt/truss/build/wheels/
+RUN . /opt/truss/build/settings/uv.env \
+ && python3 -m venv --without-pip /opt/model \
+ && python3 -m venv --without-pip /opt/truss/edge \
+ && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/truss/edge/bin/python -r /opt/truss/build/requirements.txt
+
+FROM truss-system:<digest> AS server
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-system:<digest>" truss.base="sha256:1234"
 USER root
-COPY --from=install /opt/model/ /opt/model/
-COPY --from=install /opt/truss/edge/ /opt/truss/edge/
+COPY --from=server-install /opt/model/ /opt/model/
+COPY --from=server-install /opt/truss/edge/ /opt/truss/edge/
 COPY server/ /opt/truss/server/
 # Compiled here because the user of the container cannot write there; found through a .pth file because
 # PYTHONPATH would reach the model too. Some libraries fail where a user has no name in /etc/passwd.
-RUN /opt/truss/edge/bin/python -m compileall -q /opt/truss/server \
+# /opt/truss/build is where the environment's build mounts what it needs: made here, it is the same whoever builds.
+RUN /opt/truss/edge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/truss/server \
  && echo /opt/truss/server >"$(/opt/truss/edge/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/truss_server.pth" \
  && echo 'truss:x:10001:10001::/home/truss:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'truss:x:10001:' >>/etc/group \
- && mkdir -p /app /home/truss \
+ && mkdir -p /app /home/truss /opt/truss/build/bin /opt/truss/build/cache /opt/truss/build/settings /opt/truss/build/sources /opt/truss/build/wheels \
  && chown 10001:10001 /home/truss
 # The release in /app belongs to root: a model writes to its home and to /tmp.
 ENV HOME=/home/truss
@@ -81,32 +101,50 @@ HEALTHCHECK --start-period=1h --interval=15s --timeout=5s --retries=3 CMD ["/opt
 ENTRYPOINT ["/opt/truss/edge/bin/python", "-I", "-m", "truss_server.edge", "--release", "/app", "--python", "/opt/model/bin/python", "--host", "0.0.0.0", "--port", "8080"]
 """
 
-ENVIRONMENT = r"""# Image 3 of 6, where the model has requirements: they alone fill the model's environment.
-
-# As for the server, the user's pip settings are in no layer that is kept.
-FROM truss-server:<digest> AS install
-ARG TRUSS_BUILD
-LABEL truss.build=$TRUSS_BUILD
-USER root
-COPY settings/ /tmp/settings/
-COPY wheels/ /tmp/wheels/
-COPY sources/ /tmp/sources/
-# pip is the server's: the model's environment has none unless its author asks for it.
-# The lock names wheels of the package by their path in it: a pip file that makes the same environment again.
-RUN PIP_CONFIG_FILE=/tmp/settings/pip.conf NETRC=/tmp/settings/netrc \
-    /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python install \
-    -r /tmp/sources/requirements.txt -c /tmp/sources/constraints.txt \
- && /opt/truss/edge/bin/python -m pip --python /opt/model/bin/python freeze --all >/opt/model/requirements.lock \
- && sed -E -i 's|^.* @ file:///tmp/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
-
-FROM truss-server:<digest>
+ENVIRONMENT = r"""# The model's requirements: they alone fill the model's environment, and a file in it says what they came to.
+FROM truss-server:<digest> AS environment-install
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
-COPY --from=install /opt/model/ /opt/model/
+USER root
+COPY sources/ /opt/truss/build/sources/
+COPY --from=truss-uv:<digest> /bin/ /opt/truss/build/bin/
+COPY settings/ /opt/truss/build/settings/
+COPY wheels/ /opt/truss/build/wheels/
+RUN . /opt/truss/build/settings/uv.env \
+ && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
+    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+ && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
+ && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
+
+FROM truss-server:<digest> AS environment
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
+COPY --from=environment-install /opt/model/ /opt/model/
 """
 
-COMMANDS = r"""# Image 4 of 6, where config.yaml has build commands: each runs as root, and finds the model's environment first.
-FROM truss-environment:<digest>
+ENVIRONMENT_BUILDKIT = r"""# The model's requirements: they alone fill the model's environment, and a file in it says what they came to.
+FROM truss-server:<digest> AS environment
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
+USER root
+RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build/bin \
+    --mount=type=cache,id=truss-uv,target=/opt/truss/build/cache \
+    --mount=type=secret,id=pip.conf,target=/opt/truss/build/settings/pip.conf \
+    --mount=type=secret,id=uv.env,target=/opt/truss/build/settings/uv.env \
+    --mount=type=secret,id=certificates.pem,target=/opt/truss/build/settings/certificates.pem \
+    --mount=type=secret,id=netrc,target=/opt/truss/build/settings/netrc \
+    --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
+    --mount=type=bind,source=sources,target=/opt/truss/build/sources \
+    . /opt/truss/build/settings/uv.env \
+ && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
+    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+ && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
+ && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
+USER 10001:10001
+"""
+
+COMMANDS = r"""# The build commands of config.yaml: each runs as root, and finds the model's environment first.
+FROM truss-environment:<digest> AS commands
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-environment:<digest>"
 USER root
@@ -115,20 +153,20 @@ RUN ["/bin/sh", "-ec", "export PATH=/opt/model/bin:$PATH; echo \"a b\" > /opt/c"
 USER 10001:10001
 """
 
-DATA = r"""# Image 5 of 6, where the package has data: an edit of the code then sends none of it to the engine again.
-FROM truss-commands:<digest>
+DATA = r"""# The package's data: an edit of the code then sends none of it to the engine again.
+FROM truss-commands:<digest> AS data
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-commands:<digest>"
-COPY release/ /app/
+COPY data/ /app/
 """
 
-RELEASE = r"""# Image 6 of 6: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
-FROM truss-data:<digest>
-ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE
+RELEASE = r"""# The code: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
+FROM truss-data:<digest> AS release
+ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
-      truss.model=demo truss.release=$TRUSS_RELEASE truss.digest=<digest> \
-      truss.package=$TRUSS_PACKAGE truss.tool_version=0.1.0 \
-      truss.drain_timeout=30.0
+      truss.release=$TRUSS_RELEASE truss.package=$TRUSS_PACKAGE truss.requirements=$TRUSS_REQUIREMENTS \
+      truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
+      truss.openapi=/openapi.json truss.drain_timeout=30.0
 COPY release/ /app/
 """
 
@@ -137,15 +175,18 @@ def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> N
     """Each image is made from the one before; digests vary with the server's code and stand as `<digest>` here."""
     package = build_tree(tmp_path / "demo", {"data/weights.bin": "1", "model/model.py": ""})
     plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"], build_commands=["echo \"a b\" > /opt/c"])
+    images = plan_images(plan, "sha256:1234")
+
+    names = {image.kind: ["Dockerfile"] for image in images} | {"environment": ["Dockerfile", "Dockerfile.buildkit"]}
 
     rendered = [
         re.sub(r"(:|digest=)[0-9a-f]{12,}\b", r"\1<digest>", member.content.decode())
-        for image in plan_images(plan, "sha256:1234")
+        for image in images
         for member in image.context.members
-        if member.path.name == "Dockerfile" and isinstance(member.content, bytes)
+        if member.path.name in names[image.kind] and isinstance(member.content, bytes)
     ]
 
-    assert rendered == [SYSTEM, SERVER, ENVIRONMENT, COMMANDS, DATA, RELEASE]
+    assert rendered == [SYSTEM, UV, SERVER, ENVIRONMENT, ENVIRONMENT_BUILDKIT, COMMANDS, DATA, RELEASE]
 
 
 def test_the_pinned_server_is_one_the_tool_allows() -> None:

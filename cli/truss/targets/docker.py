@@ -12,8 +12,9 @@ from docker.errors import NotFound
 from docker.types import LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
+from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, plan_images
 from truss.release import Release
+from truss.stages import PORT, base_image
 from truss.state import locked, state_folder
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
@@ -91,7 +92,8 @@ class DockerTarget:
         images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
         release = images[-1]
         for image in self._images.missing(images):
-            self._builder.build(image, progress, self._images.arguments(plan) if image is release else {})
+            arguments = self._images.arguments(plan, images) if image is release else {}
+            self._builder.build(image, progress, arguments)
         labels = self._images.labels_of(release.tag)
         return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
 

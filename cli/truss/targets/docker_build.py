@@ -1,4 +1,4 @@
-"""Builds one image after the other: the engine's output as lines, its failures as errors, its leftovers removed."""
+"""Builds one image after the other, by BuildKit where its mounts are needed; removes what a build leaves behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import deque
 from contextlib import closing, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -14,27 +15,20 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from truss.errors import BuildError, EngineError
 from truss.indexes import redactor
 from truss.pip_settings import PipSettings, pip_settings, proxies
+from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
+from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_engine import engine_errors, explanation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import docker
 
     from truss.images import Image
     from truss.progress import Progress
 
-SILENCE_LIMIT_SECONDS = 1800
-"""How long a build may say nothing: compiling a large package takes its time."""
-
 CLEAN_LIMIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
-
-SHOWN_LINES = 30
-"""Lines of a failed step that its error shows."""
-
-KILLED = 137
-"""Exit code of a process that was ended by SIGKILL, most often for want of memory."""
 
 STALE = "1h"
 """Age of what a push left behind that was killed; a build that still runs holds on to its images."""
@@ -44,7 +38,6 @@ BUILD_ARG = "TRUSS_BUILD"
 
 STEP = re.compile(r"Step \d+/\d+ : ")
 NOISE = re.compile(r" ---> |Removing intermediate container |Successfully (built|tagged) ")
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ImageBuilder:
@@ -53,11 +46,18 @@ class ImageBuilder:
     Args:
         client: Of the engine.
         environ: The user's environment: settings of pip and of the network.
+        buildkit: Finds BuildKit when something is to be installed.
     """
 
-    def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        client: docker.APIClient,
+        environ: Mapping[str, str],
+        buildkit: Callable[[Mapping[str, str]], BuildKit | None] = BuildKit.find,
+    ) -> None:
         self._client = client
         self._environ = environ
+        self._buildkit = cache(lambda: buildkit(environ))
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows of an image, None where it has none of that name."""
@@ -89,23 +89,36 @@ class ImageBuilder:
         """
         build_id = uuid.uuid4().hex
         settings = pip_settings(self._environ, image.context.members) if image.installs else PipSettings()
+        given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
         try:
-            with engine_errors(image.purpose):
-                stream = self._client.build(
-                    fileobj=image.context.tar(settings.members),  # type: ignore[arg-type]
-                    custom_context=True,
-                    tag=image.tag,
-                    buildargs={BUILD_ARG: build_id, **arguments, **proxies(self._environ)},
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                    timeout=SILENCE_LIMIT_SECONDS,
-                )
-                with closing(stream):
-                    _follow(stream, image, settings, progress)
+            if buildkit := self._buildkit() if image.installs else None:
+                buildkit.build(image, settings, given, progress)
+            else:
+                self._build_classic(image, settings, given, progress)
         finally:
             self._clean(build_id)
+
+    def _build_classic(
+        self, image: Image, settings: PipSettings, arguments: Mapping[str, str], progress: Progress
+    ) -> None:
+        """Build an image by the engine's first builder, which every engine has.
+
+        It takes what is only copied too: BuildKit keeps the context and the files in it beside the image.
+        """
+        with engine_errors(image.purpose):
+            stream = self._client.build(
+                fileobj=image.context.tar((*settings.members, *settings.wheels)),  # type: ignore[arg-type]
+                custom_context=True,
+                tag=image.tag,
+                buildargs=dict(arguments),
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=SILENCE_LIMIT_SECONDS,
+            )
+            with closing(stream):
+                _follow(stream, image, settings, progress)
 
     def _pull(self, name: str, progress: Progress) -> dict[str, Any]:
         """Pull an image and return what the engine knows of it."""
@@ -153,11 +166,12 @@ def _follow(
         BuildError: With the last lines of the step that failed.
     """
     shown: deque[str] = deque(maxlen=SHOWN_LINES)
-    lines = _Lines(redactor(settings.secrets))
+    lines = Lines(redactor(settings.secrets))
     try:
         for event in stream:
             if "error" in event:
-                raise _failure(image, settings, event, [*shown, *lines.rest()])
+                code = event.get("errorDetail", {}).get("code")
+                raise failure(image, settings, [*shown, *lines.rest()] or [event["error"]], code)
             for line in lines.feed(event.get("stream", "")):
                 if STEP.match(line):
                     shown.clear()
@@ -165,40 +179,4 @@ def _follow(
                     shown.append(line)
                     progress.detail(line)
     except APIError as exc:
-        raise BuildError(_could_not(image), details=explanation(exc)) from exc
-
-
-def _failure(image: Image, settings: PipSettings, event: dict[str, Any], shown: list[str]) -> BuildError:
-    """Return the error of a build, which shows what the failed step said rather than what the engine says of it."""
-    hints = []
-    code = event.get("errorDetail", {}).get("code")
-    if code == KILLED:
-        hints.append("The step was killed, most likely for want of memory: give the engine more.")
-    if code and settings.unseen:
-        hints.append(
-            f"The index {', '.join(settings.unseen)} is a folder of this machine, which no build inside Docker sees: "
-            "name its packages in PIP_FIND_LINKS or the URL of a server, or push with `--target local`."
-        )
-    return BuildError(_could_not(image), details="\n".join(shown or [event["error"]]), hint="\n".join(hints))
-
-
-def _could_not(image: Image) -> str:
-    """Return what to say of an image that cannot be built."""
-    return f"Docker could not {image.purpose}."
-
-
-class _Lines:
-    """Whole lines out of text that comes in any pieces."""
-
-    def __init__(self, redacted: Callable[[str], str]) -> None:
-        self._open = ""
-        self._redacted = redacted
-
-    def feed(self, text: str) -> Iterable[str]:
-        """Return the lines that a piece completes."""
-        *whole, self._open = (self._open + text).split("\n")
-        return [self._redacted(COLOUR.sub("", line).rstrip()) for line in whole]
-
-    def rest(self) -> list[str]:
-        """Return the line that was not completed, if there is one."""
-        return [self._redacted(line)] if (line := COLOUR.sub("", self._open).strip()) else []
+        raise BuildError(could_not(image), details=explanation(exc)) from exc

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from truss.images import MODEL_LABEL, PORT, RELEASE_LABEL
+from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.release import Deployment
+from truss.stages import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

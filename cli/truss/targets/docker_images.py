@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
+from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
 
 if TYPE_CHECKING:
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 
     from truss.images import Image
     from truss.release import ReleasePlan
+
+PASSWORD = re.compile(r"//[^/@\s]+@")
+"""User and password in a URL."""
 
 
 class ReleaseImages:
@@ -29,11 +36,13 @@ class ReleaseImages:
         self._client = client
         self._inspect = inspect
 
-    def arguments(self, plan: ReleasePlan) -> dict[str, str]:
-        """Return what the Dockerfile of a release is given for its labels."""
+    def arguments(self, plan: ReleasePlan, images: tuple[Image, ...]) -> dict[str, str]:
+        """Return what the Dockerfile of a release is given for its labels, once what it is made from is there."""
+        (parent,) = images[-1].needs
         return {
             "TRUSS_RELEASE": str(self._next_number(plan.manifest.model)),
             "TRUSS_PACKAGE": plan.package.name,
+            "TRUSS_REQUIREMENTS": self._installed(parent) if plan.requirements else "",
         }
 
     def labels_of(self, tag: str) -> dict[str, str]:
@@ -49,12 +58,13 @@ class ReleaseImages:
         return labels
 
     def missing(self, images: tuple[Image, ...]) -> list[Image]:
-        """Return the images after the last one that the engine has."""
+        """Return the images that have to be built: a release that is there needs nothing of what it was made from."""
         missing: list[Image] = []
+        wanted = {images[-1].tag}
         for image in reversed(images):
-            if self._inspect(image.tag) is not None:
-                break
-            missing.insert(0, image)
+            if image.tag in wanted and self._inspect(image.tag) is None:
+                missing.insert(0, image)
+                wanted.update(image.needs)
         return missing
 
     def _next_number(self, model: str) -> int:
@@ -62,3 +72,17 @@ class ReleaseImages:
         with engine_errors("list its images"):
             images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
         return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
+
+    def _installed(self, tag: str) -> str:
+        """Return what the requirements of an image came to: pins, one a line, without the passwords in their URLs."""
+        with engine_errors("read what was installed"):
+            container = self._client.create_container(tag)["Id"]
+            try:
+                pieces, _ = self._client.get_archive(container, str(LOCK))
+                content = io.BytesIO(b"".join(pieces))
+            finally:
+                self._client.remove_container(container, v=True)
+        with tarfile.open(fileobj=content) as tar:
+            file = tar.extractfile(LOCK.name)
+            text = file.read().decode() if file else ""
+        return PASSWORD.sub("//", text).strip()

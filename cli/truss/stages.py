@@ -1,0 +1,162 @@
+"""What a release is made of, stage upon stage, each with the files that it needs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from truss.context import Member
+from truss.installs import install_files
+from truss.pip_settings import SETTINGS, WHEELS
+from truss_server.protocol import MANIFEST, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from importlib.resources.abc import Traversable
+
+    from truss.release import PackageFile, ReleasePlan
+
+PORT = 8080
+"""Where the server listens inside its container."""
+
+UID = 10001
+"""User and group of the server inside its container, nobody's on the machine around it."""
+
+BUILD_FOLDER = SETTINGS.parent
+"""Inside an image that is being built: where uv, its cache, the user's settings and what is installed are mounted."""
+
+SOURCES = PurePosixPath("sources")
+"""Below that folder: what the requirements are read from."""
+
+LOCK = PurePosixPath("/opt/model/requirements.lock")
+"""Inside an image: what the requirements came to."""
+
+OPENAPI = "/openapi.json"
+"""Where a server shows its OpenAPI schema: it knows the types of a model once that is loaded, no image does."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the stages a release is made of.
+
+    Attributes:
+        kind: Names it and its template.
+        purpose: What building it does, after "Docker could not".
+        members: Files that it needs.
+        folders: Exist in its context whether or not there are files in them.
+        values: For its template.
+        installs: Whether it installs something, with the user's settings.
+        beside: Whether others only take files from it, and none stands upon it.
+    """
+
+    kind: str
+    purpose: str
+    members: tuple[Member, ...] = ()
+    folders: tuple[PurePosixPath, ...] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+    installs: bool = False
+    beside: bool = False
+
+
+def base_image(plan: ReleasePlan) -> str:
+    """Return the name of the image that a plan starts from."""
+    version = plan.config.python_version.removeprefix("py3")
+    return plan.config.base_image.image or f"python:3.{version}-slim"
+
+
+def stages(plan: ReleasePlan) -> Iterator[Stage]:
+    """Yield the stages of a release in the order in which they are built; the last one is the release."""
+    base = base_image(plan)
+    if plan.config.system_packages:
+        packages = _shell_words(plan.config.system_packages)
+        yield Stage("system", "install the system packages", values={"packages": packages})
+    yield Stage("uv", f"install uv on {base}", (_ours("uv.txt"),), (WHEELS,), installs=True, beside=True)
+    yield Stage(
+        "server",
+        f"install the server on {base}",
+        (_ours("requirements.txt"), *_server_files()),
+        (WHEELS,),
+        values={"port": PORT, "ready": READY},
+        installs=True,
+    )
+    if plan.requirements:
+        inside = str(BUILD_FOLDER / SOURCES)
+        made_from = install_files(plan.requirements, plan.constraints, plan.wheels, inside)
+        members = tuple(Member(SOURCES / path, content) for path, content in made_from)
+        yield Stage("environment", "install the requirements", members, (WHEELS,), installs=True)
+    if plan.config.build_commands:
+        commands = [_shell(command) for command in plan.config.build_commands]
+        yield Stage("commands", "run the build commands", values={"commands": commands})
+    if data := [file for file in plan.files if _is_data(plan, file)]:
+        yield Stage("data", "add the data", tuple(_package_file("data", file) for file in data))
+    yield _release(plan)
+
+
+def _release(plan: ReleasePlan) -> Stage:
+    """Return the stage of the release itself."""
+    code = [_package_file("release", file) for file in plan.files if not _is_data(plan, file)]
+    manifest = text_member(f"release/{MANIFEST}", plan.manifest.to_json())
+    names = (plan.config.data_dir, plan.config.bundled_packages_dir)
+    values = {
+        "model": plan.manifest.model,
+        "digest": plan.manifest.digest,
+        "tool_version": plan.manifest.tool_version,
+        "drain_timeout": plan.config.runtime.drain_timeout,
+        "openapi": OPENAPI,
+    }
+    folders = tuple(PurePosixPath("release", name) for name in names)
+    return Stage("release", "add the code", (manifest, *code), folders, values)
+
+
+def text_member(path: str, text: str) -> Member:
+    """Return a text of ours as a member of a context."""
+    return Member(PurePosixPath(path), text.encode())
+
+
+def template(name: str) -> str:
+    """Return the text of a file of the Docker templates."""
+    return (files("truss_templates") / "docker" / name).read_text(encoding="utf-8")
+
+
+def _ours(name: str) -> Member:
+    """Return a file of the Docker templates as a member of a context."""
+    return text_member(name, template(name))
+
+
+def _is_data(plan: ReleasePlan, file: PackageFile) -> bool:
+    """Return whether a file lies in the package's data folder."""
+    return PurePosixPath(plan.config.data_dir) in file.path.parents
+
+
+def _package_file(folder: str, file: PackageFile) -> Member:
+    """Return a file of the package as a member of a context."""
+    return Member(folder / file.path, file, file.executable)
+
+
+def _shell_words(lines: tuple[str, ...]) -> str:
+    """Return lines of words, as a user writes them, as words of a shell command."""
+    return shlex.join(word for line in lines for word in line.split())
+
+
+def _shell(command: str) -> str:
+    """Return a command as what RUN takes whatever is in it, with the model's environment in front."""
+    return json.dumps(["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH; {command}"])
+
+
+def _server_files() -> tuple[Member, ...]:
+    """Return the installed server's sources, byte for byte."""
+    sources = _walk(files("truss_server"), PurePosixPath("server/truss_server"))
+    return tuple(Member(path, file.read_bytes()) for path, file in sources)
+
+
+def _walk(folder: Traversable, above: PurePosixPath) -> Iterator[tuple[PurePosixPath, Traversable]]:
+    """Yield the files below a folder of an installed package, without what Python made of them."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            yield from _walk(entry, above / entry.name)
+        elif entry.is_file():
+            yield above / entry.name, entry
