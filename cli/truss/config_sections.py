@@ -20,6 +20,7 @@ from truss.config_values import (
     Inside,
     Line,
     Memory,
+    Program,
     Sha256,
     Unused,
     Url,
@@ -81,14 +82,18 @@ class Section(BaseModel):
 class BaseImage(Section):
     """The image that the model's image is made from."""
 
-    later = frozenset({"python_executable_path", "docker_auth"})
-
     image: Line | None = Field(
         default=None,
-        description="Image to start from: Debian-like, with python3 and python3-venv. "
-        "Without it, `python:3.X-slim` of `python_version`.",
+        description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, whatever "
+        "`python_version` says. A private one needs `docker login`. Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
+    python_executable_path: Program | None = Field(
+        default=None,
+        description="The model's Python in that image, 3.9 to 3.14. Without it, the first `python3` on its PATH.",
+        examples=["/usr/local/bin/python3.12"],
+    )
+    docker_auth: Unused = None
 
 
 class ExternalData(Section):

@@ -54,6 +54,10 @@ TAIL = 40
 KEY_LENGTH = 16
 
 
+INTERPRETER = re.compile(r"cpython-(\d+\.\d+\.\d+)\S*\s+(/\S+)")
+"""A line in uv's list of interpreters."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What an environment is to be.
@@ -167,10 +171,17 @@ class _Uv:
         if code != 0 or not found:
             raise BuildError(
                 f"There is no Python {number} on this machine, which config.yaml asks for.",
-                details="\n".join(lines),
+                details=f"Found: {', '.join(self._found())}.",
                 hint="Install it and put it on PATH, take `python_version` out, or push with `--target docker`.",
             )
         return Path(found[-1])
+
+    def _found(self) -> list[str]:
+        """Return the interpreters of this machine, one of each version."""
+        _, lines = self._run(["python", "list", "--only-installed"], log=False)
+        found = [match for line in lines if (match := INTERPRETER.match(line))]
+        first = {match[1]: match[2] for match in reversed(found)}
+        return [f"{version} ({path})" for version, path in first.items()] or ["none"]
 
     def make(self, home: Path, base: Path, wanted: Wanted, lock: Lock) -> None:
         """Make an environment; the lock is held until uv is gone, even if this process is killed."""

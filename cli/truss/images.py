@@ -115,7 +115,7 @@ def _render(stage: Stage, **values: object) -> str:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(template),
     )
-    always = {"build": BUILD_FOLDER, "secrets": SECRETS, "uid": UID}
+    always = {"build": BUILD_FOLDER, "secrets": SECRETS, "uid": UID, "python": "python3"}
     return environment.get_template(f"{stage.kind}.Dockerfile.jinja").render(
-        **always, **stage.values, **values
+        **{**always, **stage.values, **values}
     )

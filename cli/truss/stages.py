@@ -71,16 +71,25 @@ def base_image(plan: ReleasePlan) -> str:
 def stages(plan: ReleasePlan) -> Iterator[Stage]:
     """Yield the stages of a release in the order in which they are built; the last one is the release."""
     base = base_image(plan)
-    if plan.config.system_packages:
-        packages = _shell_words(plan.config.system_packages)
+    python = plan.config.base_image.python_executable_path or "python3"
+    if wanted := (*plan.config.system_packages, *_server_packages(plan)):
+        packages = _shell_words(wanted)
         yield Stage("system", "install the system packages", values={"packages": packages})
-    yield Stage("uv", f"install uv on {base}", (_ours("uv.txt"),), (WHEELS,), installs=True, beside=True)
+    yield Stage(
+        "uv",
+        f"install uv on {base}",
+        (_ours("uv.txt"),),
+        (WHEELS,),
+        {"python": python},
+        installs=True,
+        beside=True,
+    )
     yield Stage(
         "server",
         f"install the server on {base}",
         (_ours("requirements.txt"), *_server_files()),
         (WHEELS,),
-        values={"port": PORT, "ready": READY},
+        values={"port": PORT, "ready": READY, "python": python},
         installs=True,
     )
     if plan.requirements:
@@ -94,6 +103,12 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
     if data := [file for file in plan.files if _is_data(plan, file)]:
         yield Stage("data", "add the data", tuple(_package_file("data", file) for file in data))
     yield _release(plan)
+
+
+def _server_packages(plan: ReleasePlan) -> tuple[str, ...]:
+    """Return what the server's own interpreter comes with, where that of the image is too old for it."""
+    too_old = plan.config.base_image.image is None and plan.config.python_version == "py39"
+    return ("python3", "python3-venv") if too_old else ()
 
 
 def _release(plan: ReleasePlan) -> Stage:

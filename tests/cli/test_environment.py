@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -296,8 +297,23 @@ def test_no_such_python(maker: Maker) -> None:
         model_python(Wanted((), "py39"), maker.folder, Lines(), environ)
 
     assert caught.value.message == "There is no Python 3.9 on this machine, which config.yaml asks for."
+    assert caught.value.details == "Found: none."
     assert "--target docker" in caught.value.hint
     assert maker.made == []
+
+
+def test_other_pythons_are_named(maker: Maker, tmp_path: Path) -> None:
+    """Who wants a version that is missing sees those that are there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python3").symlink_to(sys.executable)
+    environ = {**maker.environ, "PATH": str(folder), "HOME": str(maker.folder)}
+    missing = "py39" if sys.version_info[:2] != (3, 9) else "py310"
+
+    with pytest.raises(BuildError) as caught:
+        model_python(Wanted((), missing), maker.folder, Lines(), environ)
+
+    assert caught.value.details == f"Found: {platform.python_version()} ({folder}/python3)."
 
 
 def test_interpreter_that_is_broken(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
 from tests.integration.docker_models import build, predict, start
 from tests.wheelhouse import make_wheel
+from truss.errors import BuildError
 from truss.plan import plan_release
 from truss.targets.docker import DockerTarget
 
@@ -81,7 +82,10 @@ class Company:
         settings = {"HOME": str(self.home), "XDG_CONFIG_DIRS": str(self.home), **environ}
         progress = RecordedProgress()
         target = DockerTarget(client or self.engine.client, settings)
-        release = target.build(plan_release(self.package), progress)
+        try:
+            release = target.build(plan_release(self.package), progress)
+        except BuildError as exc:
+            pytest.fail(f"{exc}\n{exc.details}")
         assert SECRET not in "".join(progress.details)
         assert SECRET not in self.engine.histories()
         assert SECRET not in json.dumps(self.engine.image_labels(release.reference))

@@ -16,6 +16,7 @@ from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, plan_images
 from truss.release import Release
 from truss.stages import PORT, base_image
 from truss.state import locked, state_folder
+from truss.targets.docker_base import check_base
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
     CANDIDATE,
@@ -91,7 +92,10 @@ class DockerTarget:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
         images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
         release = images[-1]
-        for image in self._images.missing(images):
+        missing = self._images.missing(images)
+        if plan.config.base_image.image and any(not image.needs for image in missing):
+            check_base(self._client, base_image(plan))
+        for image in missing:
             arguments = self._images.arguments(plan, images) if image is release else {}
             self._builder.build(image, progress, arguments)
         labels = self._images.labels_of(release.tag)
