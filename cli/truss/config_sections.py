@@ -84,8 +84,8 @@ class BaseImage(Section):
 
     image: Line | None = Field(
         default=None,
-        description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, whatever "
-        "`python_version` says. A private one needs `docker login`. Without it, `python:3.X-slim` of `python_version`.",
+        description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, "
+        "whatever `python_version` says. A private one needs `docker login`. Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
     python_executable_path: Program | None = Field(

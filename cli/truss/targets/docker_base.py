@@ -1,4 +1,4 @@
-"""Whether an image can be built upon: looked at before anything runs in it, because some have nothing that could run."""
+"""Whether an image can be built upon: looked at before anything runs in it, as some have nothing that could run."""
 
 from __future__ import annotations
 

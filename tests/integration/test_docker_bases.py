@@ -1,0 +1,107 @@
+"""Base images of the user's own, on a real engine: what is taken, what is refused, and which Python runs what."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.docker_models import COUNT, build, predict, start
+from tests.server.interpreters import PYTHONS
+from truss.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine import EngineCleaner
+    from truss.targets.docker import DockerTarget
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+VERSIONS = """
+import sys
+
+class Model:
+    def predict(self, request):
+        return sys.version_info[:2]
+"""
+
+
+@pytest.fixture
+def bare(engine: EngineCleaner, docker_model: str) -> Iterator[str]:
+    """Give an image with a single file in it."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("nothing"))
+    name = f"{docker_model}-bare"
+    engine.client.import_image_from_data(content.getvalue(), repository=name, tag="1")
+    yield f"{name}:1"
+    engine.client.remove_image(f"{name}:1")
+
+
+def test_an_image_that_is_not_debian_like(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, bare: str, tmp_path: Path
+) -> None:
+    """It is refused before anything runs in it: it may have nothing that could run. Nothing is left."""
+    before = engine.client.containers(all=True, quiet=True)
+
+    with pytest.raises(BuildError) as caught:
+        build(target, tmp_path, docker_model, COUNT, base_image={"image": bare})
+
+    assert caught.value.message == f"The base image {bare} is no Debian-like one: it has no /usr/bin/dpkg."
+    assert "Alpine" in caught.value.hint
+    assert engine.client.containers(all=True, quiet=True) == before
+
+
+@pytest.fixture
+def two_pythons(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> str:
+    """Give an image whose first python3 is a 3.9, and that has a newer one from Debian."""
+    if "3.9" not in PYTHONS:
+        pytest.skip("there is no Python 3.9 on this machine")
+    root = Path(PYTHONS["3.9"]).resolve().parents[1]
+    context = io.BytesIO()
+    text = f"FROM python:3.11-slim\nLABEL truss.model={docker_model}\nCOPY python /usr/local\n".encode()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        head = tarfile.TarInfo("Dockerfile")
+        head.size = len(text)
+        tar.addfile(head, io.BytesIO(text))
+        for part in ("bin", "lib"):
+            tar.add(root / part, f"python/{part}", filter=_without_tests)
+    name = f"{docker_model}-two:1"
+    context.seek(0)
+    for event in engine.client.build(fileobj=context, custom_context=True, tag=name, rm=True, decode=True):
+        assert "error" not in event, event
+    return name
+
+
+def _without_tests(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    unneeded = {"test", "tests", "__pycache__", "site-packages", "idlelib", "tkinter"} & set(
+        info.name.split("/")
+    )
+    return None if unneeded or info.name.endswith(".a") else info
+
+
+def test_the_models_python_and_the_servers(
+    target: DockerTarget, docker_model: str, two_pythons: str, tmp_path: Path
+) -> None:
+    """A model may run on 3.9, which is too old for the server; a path says which Python is the model's."""
+    old = build(target, tmp_path, docker_model, VERSIONS, base_image={"image": two_pythons})
+    assert json.loads(predict(start(target, old), {})) == [3, 9]
+
+    named = {"image": two_pythons, "python_executable_path": "/usr/bin/python3"}
+    new = build(target, tmp_path, docker_model, VERSIONS, base_image=named)
+    assert json.loads(predict(start(target, new), {})) == [3, 11]
+
+
+def test_a_python_that_is_not_there(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
+    """The path that config.yaml names is in the error."""
+    named = {"image": "python:3.11-slim", "python_executable_path": "/opt/none/python3"}
+
+    with pytest.raises(BuildError) as caught:
+        build(target, tmp_path, docker_model, COUNT, base_image=named)
+
+    assert caught.value.details == "python:3.11-slim has no /opt/none/python3"
