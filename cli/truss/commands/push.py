@@ -52,6 +52,12 @@ def command(
         ),
     ] = False,
     strategy: options.Strategy = "beside",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the Dockerfile and what would be built on docker; build nothing."
+        ),
+    ] = False,
     output: options.Output = "text",
 ) -> None:
     """Build the package and run it, then say where it answers.
@@ -61,6 +67,9 @@ def command(
     deps = Deps.of(ctx)
     console = deps.console()
     package = Path(os.path.normpath(deps.cwd / folder))
+    if dry_run:
+        _foretell(deps, package, target, as_json=output == "json")
+        return
     wish = Wish(
         target,
         _environment(environment, watch=watch),
@@ -87,6 +96,22 @@ def command(
 
         deployment = pushed.deployment
         watching.watch(deps, package, deployment, strategy=strategy, seconds=wish.seconds, output=output)
+
+
+def _foretell(deps: Deps, package: Path, target: str | None, *, as_json: bool) -> None:
+    """Print what a push to docker would build.
+
+    Raises:
+        UsageError: The push would go elsewhere.
+    """
+    # Slow to import, and not needed for a push.
+    from truss.image import foretell
+
+    if target == "local":
+        raise UsageError("The target local builds no image.", hint="--dry-run is for docker.")
+    console = deps.console()
+    found = foretell(package, deps.works, console.print_note)
+    console.print_data(found.format_json() if as_json else found.format())
 
 
 def _environment(given: str | None, *, watch: bool) -> str:

@@ -12,11 +12,9 @@ from docker.errors import NotFound
 from docker.types import LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, plan_images
-from truss.release import Release
-from truss.stages import PORT, base_image
+from truss.images import DRAIN_LABEL, MODEL_LABEL
+from truss.stages import PORT
 from truss.state import locked, state_folder
-from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
     CANDIDATE,
     ENVIRONMENT_LABEL,
@@ -29,7 +27,8 @@ from truss.targets.docker_container import (
 )
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
-from truss.targets.docker_images import ReleaseImages
+from truss.targets.docker_prune import prune
+from truss.targets.docker_releases import DockerReleases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from truss.channel import Channel
     from truss.progress import Progress
-    from truss.release import Deployment, ReleasePlan
+    from truss.release import Deployment, Release, ReleasePlan
 
 PORT_ATTEMPTS = 5
 """Free ports that are tried: between finding one and publishing it another program may take it."""
@@ -70,8 +69,7 @@ class DockerTarget:
     def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
         self._client = client
         self._environ = environ
-        self._builder = ImageBuilder(client, environ)
-        self._images = ReleaseImages(client, self._builder.inspect)
+        self._releases = DockerReleases(client, environ)
         self._pushes: dict[str, ExitStack] = {}  # locks that are held from `start` to `promote` or `discard`
 
     @classmethod
@@ -89,13 +87,7 @@ class DockerTarget:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
-        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
-        release = images[-1]
-        for image in self._images.missing(images):
-            arguments = self._images.arguments(plan, images) if image is release else {}
-            self._builder.build(image, progress, arguments)
-        labels = self._images.labels_of(release.tag)
-        return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
+        return self._releases.build(plan, progress)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
@@ -134,6 +126,10 @@ class DockerTarget:
             self._client.rename(candidate.id, name)
         with self._pushes.pop(candidate.id, ExitStack()):
             self._end(*before)
+            with suppress(
+                EngineError
+            ):  # the push has happened, and the next one removes what this one does not
+                prune(self._client, candidate.model)
 
     def discard(self, candidate: Deployment) -> None:
         """Remove a candidate and put back what it replaced; see `Target.discard`."""
@@ -201,7 +197,7 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._images.labels_of(release.reference)[DRAIN_LABEL])
+        drain = float(self._releases.labels_of(release.reference)[DRAIN_LABEL])
         self._client.create_container(
             release.reference,
             name=name,
