@@ -55,7 +55,7 @@ def prune(client: docker.APIClient, model: str, now: Callable[[], float] = time.
         idle = [image for image in releases[KEPT_RELEASES:] if image["Id"] not in used]
         for image in idle:
             removed += _remove(client, _tags(image, f"truss/{model}:"), MOST_REMOVED - len(removed))
-        while stale := _stale(client, now() - KEPT_SECONDS):
+        while stale := stale_images(client, now() - KEPT_SECONDS):
             gone = _remove(client, stale, MOST_REMOVED - len(removed))
             removed += gone
             if not gone:
@@ -63,7 +63,7 @@ def prune(client: docker.APIClient, model: str, now: Callable[[], float] = time.
     return removed
 
 
-def _stale(client: docker.APIClient, before: float) -> list[str]:
+def stale_images(client: docker.APIClient, before: float) -> list[str]:
     """Return the images that nothing is made from and nobody named since a time."""
     images = client.images(filters={"label": PARENT_LABEL})
     needed = {image["Labels"][PARENT_LABEL] for image in images}
