@@ -1,6 +1,7 @@
-"""Run benchmarks and print their figures: `python -m benchmarks [cli] [first-byte] [server] [local] [docker] [watch]`.
+"""Run benchmarks and print their figures: `python -m benchmarks [NAME ...]`, all of them without a name.
 
-The server's are written to docs/benchmarks.md and docs/benchmarks.svg as well.
+The server's are written to docs/benchmarks.md and docs/benchmarks.svg as well, those of images to
+docs/benchmarks-images.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks import command_line, first_byte, pushes, report, server, watch
+from benchmarks import command_line, first_byte, images, pushes, report, server, watch
 from benchmarks.figures import Figure, make_table
 from benchmarks.machine import describe
 
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "local": partial(pushes.measure, "local"),
     "docker": partial(pushes.measure, "docker"),
     "watch": watch.measure,
+    "images": images.measure,
 }
 
 WIDTH = 150
@@ -59,6 +61,8 @@ def main() -> int:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     if "server" in found:
         report.write(DOCS, found["server"], taken)
+    if "images" in found:
+        report.write_images(DOCS, found["images"], taken)
     return 0 if all(one.reached for one in figures) else 1
 
 

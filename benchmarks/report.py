@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "starlette", "fastapi")
 
 PAGE = Path(__file__).with_name("page.md.jinja")
+IMAGES_PAGE = Path(__file__).with_name("images.md.jinja")
 
 _TWO_PROCESSES = (
     "about 60 us of CPU a request are uvicorn's, which is all the bare application needs; as much again go to what the "
@@ -53,6 +54,25 @@ def write(folder: Path, figures: Sequence[Figure], taken: str) -> None:
     """
     (folder / "benchmarks.svg").write_text(draw(figures, taken), encoding="utf-8")
     (folder / "benchmarks.md").write_text(format_page(figures, taken), encoding="utf-8")
+
+
+def write_images(folder: Path, figures: Sequence[Figure], taken: str) -> None:
+    """Write `benchmarks-images.md`.
+
+    Args:
+        folder: Where to.
+        figures: Of images.
+        taken: Machine and date.
+    """
+    page = Template(
+        IMAGES_PAGE.read_text(encoding="utf-8"), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    rows: list[tuple[str, ...]] = [("figure", "result", "lowest - highest", "to reach", ""), ("---",) * 5]
+    rows += [(cells[0], *cells[3:7]) for cells in (one.cells() for one in figures)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    notes = [f"{one.name}: {one.note}" for one in figures if one.note]
+    text = page.render(taken=taken, table=table, notes=notes)
+    (folder / "benchmarks-images.md").write_text(text, encoding="utf-8")
 
 
 def format_page(figures: Sequence[Figure], taken: str) -> str:

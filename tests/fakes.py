@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from truss.build_report import BuiltImage
 
 
 class RecordedProgress:
@@ -17,10 +19,12 @@ class RecordedProgress:
 
     Attributes:
         details: Lines inside steps.
+        images: What the last build took.
     """
 
     def __init__(self, on_detail: Callable[[str], object] = str) -> None:
         self.details: list[str] = []
+        self.images: list[BuiltImage] = []
         self._on_detail = on_detail
 
     @contextmanager
@@ -36,3 +40,7 @@ class RecordedProgress:
     def note(self, line: str) -> None:
         """Keep a line."""
         self.details.append(line)
+
+    def built(self, images: Sequence[BuiltImage]) -> None:
+        """Keep what a build took."""
+        self.images = list(images)

@@ -85,7 +85,8 @@ class BaseImage(Section):
     image: Line | None = Field(
         default=None,
         description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, "
-        "whatever `python_version` says. A private one needs `docker login`. Without it, `python:3.X-slim` of `python_version`.",
+        "whatever `python_version` says. A private one needs `docker login`. "
+        "Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
     python_executable_path: Program | None = Field(
@@ -107,13 +108,19 @@ class ExternalData(Section):
 
 
 class Resources(Section):
-    """What the model wants of the machine: hints, which the targets of this version do not apply."""
+    """What the model wants of the machine: GPUs reach its container, the rest are hints."""
 
     cpu: Cpu = Field(default="1", description="Cores.", examples=["500m"])
     memory: Memory = Field(default="2Gi", description="Memory.", examples=["16Gi"])
-    use_gpu: bool = Field(default=False, description="Whether the model needs a GPU.", examples=[True])
+    use_gpu: bool = Field(
+        default=False,
+        description="Whether the model needs a GPU; `accelerator` says so, too.",
+        examples=[True],
+    )
     accelerator: Accelerator | None = Field(
-        default=None, description="Type of the GPU, and how many.", examples=["A100:2"]
+        default=None,
+        description="Type of the GPU, and how many of this machine's a container gets.",
+        examples=["A100:2"],
     )
     instance_type: Unused = None
     node_count: Unused = None

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from truss.build_report import format_waterfall
 from truss.errors import TrussError
+from truss.progress import named
 from truss.wording import clean, format_error, format_error_json, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import rich.text
     from typing_extensions import Self
 
+    from truss.build_report import BuiltImage
     from truss.progress import Progress
 
 LIVE_LINES = 5
@@ -82,23 +85,17 @@ class Console:
             self.print_note(format_error(error).removesuffix("\n"))
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Show a workflow's steps on stderr, live where that is a terminal."""
-        if self._stderr.isatty() and self._environ.get("TERM") != "dumb":
+    def progress(self, *, as_json: bool = False) -> Iterator[Progress]:
+        """Show a workflow's steps on stderr, live where that is a terminal; or as JSON on stdout."""
+        if as_json:
+            from truss.json_progress import JsonProgress
+
+            yield JsonProgress(self.print_data)
+        elif self._stderr.isatty() and self._environ.get("TERM") != "dumb":
             with LiveProgress(self._stderr, no_color=bool(self._environ.get("NO_COLOR"))) as live:
                 yield live
         else:
             yield PlainProgress(self.print_note)
-
-
-@contextmanager
-def named(step: str) -> Iterator[None]:
-    """Give the step's name to a `TrussError` that leaves the block without one."""
-    try:
-        yield
-    except TrussError as error:
-        error.step = error.step or step
-        raise
 
 
 class PlainProgress:
@@ -143,6 +140,11 @@ class PlainProgress:
     def note(self, line: str) -> None:
         """Write a line to keep."""
         self._write(clean(line))
+
+    def built(self, images: Sequence[BuiltImage]) -> None:
+        """Write where the time and the size went."""
+        for line in format_waterfall(images):
+            self.note(f"  {line}")
 
 
 @dataclass
@@ -215,6 +217,11 @@ class LiveProgress:
     def note(self, line: str) -> None:
         """Write a line above the list, where it stays."""
         self._console.print(clean(line), soft_wrap=True)
+
+    def built(self, images: Sequence[BuiltImage]) -> None:
+        """Write where the time and the size went, above the list."""
+        for line in format_waterfall(images):
+            self.note(f"  {line}")
 
     def _render(self) -> rich.text.Text:
         """Return the list as it is now."""

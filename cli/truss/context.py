@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from truss.errors import EngineError
 from truss.release import FileChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from truss.release import PackageFile
 
@@ -80,6 +84,35 @@ class Context:
         for folder in _folders(members, self.folders):
             yield _header(f"{folder}/", mode=0o755, kind=tarfile.DIRTYPE)
         yield from tar_files(members)
+
+
+def write_context(context: Context, folder: Path) -> None:
+    """Write a context to a folder that is not there: all of it, or, when that fails, nothing.
+
+    Raises:
+        FileChangedError: A file is not any more what it was when the plan was made.
+        EngineError: The machine refuses to write.
+    """
+    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        for path in _folders(context.members, context.folders):
+            (temporary / path).mkdir()
+        for member in context.members:
+            with (temporary / member.path).open("xb") as file:
+                file.writelines(
+                    [member.content] if isinstance(member.content, bytes) else _read(member.content)
+                )
+        # Whatever the umask is, and however late it is: the folder is the same.
+        executable = {temporary / member.path for member in context.members if member.executable}
+        for made in [temporary, *temporary.rglob("*")]:
+            made.chmod(0o755 if made in executable or made.is_dir() else 0o644)
+            os.utime(made, (0, 0))
+        temporary.rename(folder)
+    except OSError as exc:
+        raise EngineError(f"{folder} cannot be written: {exc.strerror or exc}.") from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def tar_files(members: Iterable[Member]) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from truss.client import HttpClient
     from truss.targets import Target
+    from truss.targets.docker_works import DockerWorks
 
 TARGETS = ("docker", "local")
 """Names of all targets."""
@@ -59,6 +60,17 @@ def open_client() -> HttpClient:
     return HttpClient()
 
 
+def open_works() -> DockerWorks:
+    """Return what builds and runs images on the engine of this machine.
+
+    Raises:
+        EngineError: It does not answer.
+    """
+    from truss.targets.docker_works import DockerWorks
+
+    return DockerWorks.connect()
+
+
 @dataclass(frozen=True)
 class Deps:
     """The outside world of a command, in `ctx.obj`. Each default is built when it is first asked for.
@@ -66,6 +78,7 @@ class Deps:
     Attributes:
         target: Gives the target of a name of `TARGETS`; raises `EngineError` where it does not answer.
         client: Gives an HTTP client.
+        works: Gives what builds and runs images; raises `EngineError` where no engine answers.
         console: Gives the console.
         cwd: Folder the command runs in.
         environ: Environment variables.
@@ -74,6 +87,7 @@ class Deps:
 
     target: Callable[[str], Target]
     client: Callable[[], HttpClient] = open_client
+    works: Callable[[], DockerWorks] = open_works
     console: Callable[[], Console] = Console.of_process
     cwd: Path = field(default_factory=Path.cwd)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)

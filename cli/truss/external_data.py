@@ -12,7 +12,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from truss.errors import BuildError, ConnectError, StreamError, UsageError
+from truss.errors import BuildError, ConnectError, PackageError, StreamError, UsageError
 from truss.release import PackageFile
 from truss.state import locked, read_json, state_folder, write_json
 
@@ -78,16 +78,21 @@ def fetch(
 
 
 def external_files(config: TrussConfig, folder: Path | None = None) -> Iterator[PackageFile]:
-    """Yield the files of a release that were downloaded for it, as far as they were."""
+    """Yield the files of a release that were downloaded for it.
+
+    Raises:
+        PackageError: One was not.
+    """
     if not config.external_data:
         return
     folder = folder or downloads_folder()
     for one in config.external_data:
         known = _known(_place(folder, one))
-        if known is not None:
-            path = PurePosixPath(config.data_dir) / one.local_data_path
-            source = _place(folder, one) / known["sha256"]
-            yield PackageFile(path, source, executable=False, size=known["size"], sha256=known["sha256"])
+        if known is None:
+            raise PackageError(f"{one.url} was not downloaded yet.", hint="`truss push` does it.")
+        path = PurePosixPath(config.data_dir) / one.local_data_path
+        source = _place(folder, one) / known["sha256"]
+        yield PackageFile(path, source, executable=False, size=known["size"], sha256=known["sha256"])
 
 
 def _place(folder: Path, one: ExternalData) -> Path:

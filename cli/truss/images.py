@@ -34,6 +34,8 @@ DOCKERFILE, BUILDKIT_DOCKERFILE = "Dockerfile", "Dockerfile.buildkit"
 MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
+GPUS_LABEL = "truss.gpus"
+PARENT_LABEL = "truss.parent"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Image:
         tag: Names what it is made of: an image of that tag need not be built again.
         context: Its Dockerfile and files.
         installs: Whether the build needs the user's settings, and is better done by BuildKit.
-        needs: Tags of the images that it is made from.
+        parent: Name of the image that it stands upon.
+        needs: Tags of the images of ours that it is made from.
     """
 
     kind: str
@@ -54,6 +57,7 @@ class Image:
     tag: str
     context: Context
     installs: bool = False
+    parent: str = ""
     needs: tuple[str, ...] = ()
 
 
@@ -76,7 +80,7 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
         name = f"truss/{plan.manifest.model}" if stage.kind == "release" else f"truss-{stage.kind}"
         tag = f"{name}:{context.digest[:TAG_LENGTH]}"
         needs = tuple(one for one in (parent, uv if stage.installs else "") if one not in {base, ""})
-        images.append(Image(stage.kind, stage.purpose, tag, context, stage.installs, needs))
+        images.append(Image(stage.kind, stage.purpose, tag, context, stage.installs, parent, needs))
         if stage.beside:
             uv = tag
         else:

@@ -11,6 +11,7 @@ from truss.config import load_config
 from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
 from truss.external_data import fetch
+from truss.gpus import check_gpus, gpus_here
 from truss.log_lines import LOUD
 from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
@@ -55,6 +56,7 @@ class Wish:
         port: To listen on; None takes a free one.
         seconds: How long the model may take to become ready.
         keep_port: Whether to take the port of what it replaces, where none is given.
+        require_gpu: Whether to refuse a machine with fewer GPUs than the model asks for.
     """
 
     target: str | None
@@ -62,6 +64,7 @@ class Wish:
     port: int | None
     seconds: float
     keep_port: bool = False
+    require_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def push(
         methods = model_methods(plan.config, plan.files)
         if unused := plan.config.unused():
             progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
+        if lacking := check_gpus(plan.config.resources, gpus_here(), require=wish.require_gpu):
+            progress.note(lacking)
         if "predict" in methods and takes_no_inputs(methods["predict"]):
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from truss.context import Member
+from truss.gpus import gpus_wanted
 from truss.installs import install_files
 from truss.pip_settings import SETTINGS, WHEELS
 from truss_server.protocol import MANIFEST, READY
@@ -121,6 +122,7 @@ def _release(plan: ReleasePlan) -> Stage:
         "digest": plan.manifest.digest,
         "tool_version": plan.manifest.tool_version,
         "drain_timeout": plan.config.runtime.drain_timeout,
+        "gpus": gpus_wanted(plan.config.resources),
         "openapi": OPENAPI,
     }
     folders = tuple(PurePosixPath("release", name) for name in names)

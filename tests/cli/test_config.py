@@ -85,7 +85,7 @@ def test_defaults() -> None:
         "model_module_dir": "model",
         "model_class_filename": "model.py",
         "model_class_name": "Model",
-        "base_image": {"image": None},
+        "base_image": {"image": None, "python_executable_path": None},
         "resources": {"cpu": "1", "memory": "2Gi", "use_gpu": False, "accelerator": None},
         "runtime": {
             "predict_concurrency": DEFAULT_CONCURRENCY,
@@ -222,7 +222,7 @@ def test_all_problems_at_once() -> None:
         ("predict_concurrency: 2", "1:1", ["unknown key", "Did you mean `runtime.predict_concurrency`?"]),
         ("resources: {gpu: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
         ("whatever: 1", "1:1", ["unknown key `whatever`", "Correct its name, or remove it."]),
-        ("base_image: {docker_auth: {a: b}}", "1:14", ["base_image.docker_auth: known to Truss"]),
+        ("base_image: {python_executable_path: python3}", "1:38", ["is no absolute path of a program"]),
         ("requirements: torch", "1:15", ["must be a list", "after `- `"]),
         ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),
         ('requirements: ["a\\nb"]', "1:16", ["one line of printable"]),

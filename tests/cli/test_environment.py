@@ -48,6 +48,9 @@ class Lines:
         """Keep a line."""
         self.details.append(line)
 
+    def built(self, images: object) -> None:
+        """Take no notice; nothing here makes images."""
+
     def note(self, line: str) -> None:
         """Keep a line."""
         self.details.append(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,13 @@ import pytest
 
 from tests.integration.docker_models import COUNT, build, predict, start
 from tests.server.interpreters import PYTHONS
-from truss.errors import BuildError
+from truss.errors import BuildError, EngineError
+from truss.targets.docker import DockerTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engine import EngineCleaner
-    from truss.targets.docker import DockerTarget
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -105,3 +106,19 @@ def test_a_python_that_is_not_there(target: DockerTarget, docker_model: str, tmp
         build(target, tmp_path, docker_model, COUNT, base_image=named)
 
     assert caught.value.details == "python:3.11-slim has no /opt/none/python3"
+
+
+def test_a_gpu_is_asked_for(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> None:
+    """The engine is asked for as many of the machine's as the model wants; an engine that has none says so."""
+    none = DockerTarget(engine.client, os.environ, gpus=lambda: 0)
+    two = DockerTarget(engine.client, os.environ, gpus=lambda: 2)
+    release = build(none, tmp_path, docker_model, COUNT, resources={"accelerator": "L4:4"})
+    assert predict(start(none, release), {"count": 1}) == "0 "
+
+    if "nvidia" in engine.client.info()["Runtimes"]:
+        pytest.skip("the engine has GPUs")
+    with pytest.raises(EngineError) as caught:
+        two.start(release, "staging", port=None)
+
+    assert "could not select device driver" in caught.value.details
+    assert "NVIDIA Container Toolkit" in caught.value.hint

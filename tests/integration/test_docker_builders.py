@@ -101,7 +101,7 @@ def no_buildkit(environ: Mapping[str, str]) -> None:
 
 def base_id(target: DockerTarget) -> str:
     """Return the id of the base image."""
-    return target._builder.base_id("python:3.11-slim", RecordedProgress())
+    return target._releases._builder.base_id("python:3.11-slim", RecordedProgress())
 
 
 @pytest.mark.parametrize("which", ["buildkit", "classic"])

@@ -37,14 +37,20 @@ LABEL truss.build=$TRUSS_BUILD
 USER root
 RUN command -v python3 >/dev/null \
  || { echo "python:3.11-slim has no python3: add python3 and python3-venv to system_packages" >&2; exit 1; }; \
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
- || { echo "python:3.11-slim has $(python3 -V 2>&1), and the server needs 3.10 or newer" >&2; exit 1; }; \
-    python3 -c 'import ensurepip, venv' 2>/dev/null \
+    python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' \
+ || { echo "python:3.11-slim has $(python3 -V 2>&1), and models run on 3.9 to 3.14" >&2; exit 1; }; \
+    for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+      $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
+    done; [ $python != false ] \
+ || { echo "python:3.11-slim has $(python3 -V 2>&1), and the server needs 3.10 or newer: add python3 and python3-venv to system_packages" >&2; exit 1; }; \
+    $python -c 'import ensurepip, venv' 2>/dev/null \
  || { echo "python:3.11-slim has no python3-venv: add it to system_packages" >&2; exit 1; }
 COPY uv.txt /opt/truss/build/
 COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
-RUN python3 -m venv /opt/truss/build/venv \
+RUN for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+      $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
+    done; [ $python != false ]; $python -m venv /opt/truss/build/venv \
  && PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf NETRC=/opt/truss/build/settings/netrc \
     /opt/truss/build/venv/bin/python -m pip install --no-compile -r /opt/truss/build/uv.txt
 
@@ -69,7 +75,10 @@ COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
 RUN . /opt/truss/build/settings/uv.env \
  && python3 -m venv --without-pip /opt/model \
- && python3 -m venv --without-pip /opt/truss/edge \
+ && { for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+      $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
+    done; [ $python != false ]; } \
+ && $python -m venv --without-pip /opt/truss/edge \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/truss/edge/bin/python -r /opt/truss/build/requirements.txt
 
 FROM truss-system:<digest> AS server
@@ -166,7 +175,7 @@ ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
       truss.release=$TRUSS_RELEASE truss.package=$TRUSS_PACKAGE truss.requirements=$TRUSS_REQUIREMENTS \
       truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
-      truss.openapi=/openapi.json truss.drain_timeout=30.0
+      truss.openapi=/openapi.json truss.drain_timeout=30.0 truss.gpus=0
 COPY release/ /app/
 """
 

@@ -51,7 +51,17 @@ def command(
             "--watch", help="Push to development, and go on with every save, as `truss watch` does."
         ),
     ] = False,
+    require_gpu: Annotated[
+        bool,
+        typer.Option("--require-gpu", help="Refuse a machine with fewer GPUs than the model asks for."),
+    ] = False,
     strategy: options.Strategy = "beside",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the Dockerfile and what would be built on docker; build nothing."
+        ),
+    ] = False,
     output: options.Output = "text",
 ) -> None:
     """Build the package and run it, then say where it answers.
@@ -61,12 +71,16 @@ def command(
     deps = Deps.of(ctx)
     console = deps.console()
     package = Path(os.path.normpath(deps.cwd / folder))
+    if dry_run:
+        _foretell(deps, package, target, as_json=output == "json")
+        return
     wish = Wish(
         target,
         _environment(environment, watch=watch),
         options.port_number(port),
         options.seconds(timeout),
         keep_port=watch,
+        require_gpu=require_gpu,
     )
     with ExitStack() as finish:
         with console.progress() as progress:
@@ -87,6 +101,22 @@ def command(
 
         deployment = pushed.deployment
         watching.watch(deps, package, deployment, strategy=strategy, seconds=wish.seconds, output=output)
+
+
+def _foretell(deps: Deps, package: Path, target: str | None, *, as_json: bool) -> None:
+    """Print what a push to docker would build.
+
+    Raises:
+        UsageError: The push would go elsewhere.
+    """
+    # Slow to import, and not needed for a push.
+    from truss.image import foretell
+
+    if target == "local":
+        raise UsageError("The target local builds no image.", hint="--dry-run is for docker.")
+    console = deps.console()
+    found = foretell(package, deps.works, console.print_note)
+    console.print_data(found.format_json() if as_json else found.format())
 
 
 def _environment(given: str | None, *, watch: bool) -> str:

@@ -9,15 +9,13 @@ from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
-from docker.types import LogConfig
+from docker.types import DeviceRequest, LogConfig
 
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, plan_images
-from truss.release import Release
-from truss.stages import PORT, base_image
+from truss.gpus import NO_TOOLKIT, gpus_here
+from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL
+from truss.stages import PORT
 from truss.state import locked, state_folder
-from truss.targets.docker_base import check_base
-from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_container import (
     CANDIDATE,
     ENVIRONMENT_LABEL,
@@ -30,17 +28,18 @@ from truss.targets.docker_container import (
 )
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
-from truss.targets.docker_images import ReleaseImages
+from truss.targets.docker_prune import prune
+from truss.targets.docker_releases import DockerReleases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import docker
 
     from truss.channel import Channel
     from truss.progress import Progress
-    from truss.release import Deployment, ReleasePlan
+    from truss.release import Deployment, Release, ReleasePlan
 
 PORT_ATTEMPTS = 5
 """Free ports that are tried: between finding one and publishing it another program may take it."""
@@ -64,15 +63,21 @@ class DockerTarget:
     Args:
         client: Of the engine.
         environ: The user's environment: settings of pip and of the network reach builds.
+        gpus: Counts the GPUs of this machine.
     """
 
     name = "docker"
 
-    def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        client: docker.APIClient,
+        environ: Mapping[str, str],
+        gpus: Callable[[], int] = gpus_here,
+    ) -> None:
         self._client = client
         self._environ = environ
-        self._builder = ImageBuilder(client, environ)
-        self._images = ReleaseImages(client, self._builder.inspect)
+        self._gpus = gpus
+        self._releases = DockerReleases(client, environ)
         self._pushes: dict[str, ExitStack] = {}  # locks that are held from `start` to `promote` or `discard`
 
     @classmethod
@@ -90,16 +95,7 @@ class DockerTarget:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
-        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
-        release = images[-1]
-        missing = self._images.missing(images)
-        if plan.config.base_image.image and any(not image.needs for image in missing):
-            check_base(self._client, base_image(plan))
-        for image in missing:
-            arguments = self._images.arguments(plan, images) if image is release else {}
-            self._builder.build(image, progress, arguments)
-        labels = self._images.labels_of(release.tag)
-        return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
+        return self._releases.build(plan, progress)
 
     def start(self, release: Release, environment: str, *, port: int | None) -> Deployment:
         """Start a candidate; see `Target.start`."""
@@ -138,6 +134,10 @@ class DockerTarget:
             self._client.rename(candidate.id, name)
         with self._pushes.pop(candidate.id, ExitStack()):
             self._end(*before)
+            with suppress(
+                EngineError
+            ):  # the push has happened, and the next one removes what this one does not
+                prune(self._client, candidate.model)
 
     def discard(self, candidate: Deployment) -> None:
         """Remove a candidate and put back what it replaced; see `Target.discard`."""
@@ -193,6 +193,8 @@ class DockerTarget:
                     self._client.start(name)
             except EngineError as exc:
                 if not is_taken(published):
+                    if self._gpus_of(release):
+                        exc.hint = NO_TOOLKIT
                     raise
                 if port or attempt == PORT_ATTEMPTS:
                     hint = "Take another one, or leave the choice to truss."
@@ -201,11 +203,17 @@ class DockerTarget:
             else:
                 return
 
+    def _gpus_of(self, release: Release) -> int:
+        """Return how many GPUs a container of a release gets: what its model asks for, of those there are."""
+        wanted = int(self._releases.labels_of(release.reference).get(GPUS_LABEL, 0))
+        return min(wanted, self._gpus()) if wanted else 0
+
     def _create(
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._images.labels_of(release.reference)[DRAIN_LABEL])
+        drain = float(self._releases.labels_of(release.reference)[DRAIN_LABEL])
+        gpus = self._gpus_of(release)
         self._client.create_container(
             release.reference,
             name=name,
@@ -217,6 +225,7 @@ class DockerTarget:
                 port_bindings={PORT: (LOOPBACK, port)},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
+                device_requests=[DeviceRequest(count=gpus, capabilities=[["gpu"]])] if gpus else None,
                 log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
             ),
         )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from docker.errors import NotFound
 
 from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
@@ -38,11 +41,10 @@ class ReleaseImages:
 
     def arguments(self, plan: ReleasePlan, images: tuple[Image, ...]) -> dict[str, str]:
         """Return what the Dockerfile of a release is given for its labels, once what it is made from is there."""
-        (parent,) = images[-1].needs
         return {
             "TRUSS_RELEASE": str(self._next_number(plan.manifest.model)),
             "TRUSS_PACKAGE": plan.package.name,
-            "TRUSS_REQUIREMENTS": self._installed(parent) if plan.requirements else "",
+            "TRUSS_REQUIREMENTS": self._installed(images[-1].parent) if plan.requirements else "",
         }
 
     def labels_of(self, tag: str) -> dict[str, str]:
@@ -66,6 +68,12 @@ class ReleaseImages:
                 missing.insert(0, image)
                 wanted.update(image.needs)
         return missing
+
+    def touch(self, images: tuple[Image, ...]) -> None:
+        """Give images their names once more, where they are there: when that was last decides how long they stay."""
+        for image in images:
+            with engine_errors(f"name {image.tag}"), suppress(NotFound):
+                self._client.tag(image.tag, image.tag.partition(":")[0], image.tag.partition(":")[2])
 
     def _next_number(self, model: str) -> int:
         """Return one more than the highest number of a model's releases."""

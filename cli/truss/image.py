@@ -1,0 +1,96 @@
+"""The image of a package: built, looked at while it runs, written as what it is built from, or only foretold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from truss.config import load_config
+from truss.context import write_context
+from truss.errors import EngineError, UsageError
+from truss.images import whole_context, whole_dockerfile
+from truss.plan import plan_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from truss.images import Image
+    from truss.progress import Progress
+    from truss.release import Release
+    from truss.targets.docker_works import DockerWorks
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What a push to docker would build.
+
+    Attributes:
+        dockerfile: All of it in one.
+        images: In order, each with whether it would be built; nobody knows without an engine.
+    """
+
+    dockerfile: str
+    images: tuple[tuple[Image, bool], ...]
+
+    def format(self) -> str:
+        """Return it for people: the Dockerfile, then the plan as comments of it."""
+        width = max((len(image.kind) for image, _ in self.images), default=0)
+        lines = [
+            f"# {image.kind:<{width}}  {'build ' if built else 'cached'}  {image.tag}  ({image.purpose})"
+            for image, built in self.images
+        ]
+        return "\n".join([self.dockerfile, *lines, ""])
+
+    def format_json(self) -> str:
+        """Return it as one JSON object."""
+        images = [
+            {"image": image.kind, "tag": image.tag, "cached": not built, "purpose": image.purpose}
+            for image, built in self.images
+        ]
+        return json.dumps({"dockerfile": self.dockerfile, "images": images}) + "\n"
+
+
+def build_image(package: Path, tag: str | None, works: DockerWorks, progress: Progress) -> Release:
+    """Build the image of a package, and give it a name of the user's.
+
+    Raises:
+        TrussError: The package is wrong, or a step failed.
+    """
+    with progress.step("load config"):
+        load_config(package)
+    with progress.step("plan"):
+        plan = plan_release(package)
+    with progress.step("build"):
+        release = works.releases.build(plan, progress)
+        if tag is not None:
+            works.releases.tag(release, tag)
+    return release
+
+
+def write_build_context(package: Path, folder: Path) -> None:
+    """Write what `docker build` alone makes the image of a package from.
+
+    Raises:
+        UsageError: The folder is there already.
+        TrussError: The package is wrong, or the machine refuses to write.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} is there already.", hint="Remove it, or name another folder.")
+    write_context(whole_context(plan_release(package)), folder)
+
+
+def foretell(package: Path, works: Callable[[], DockerWorks], note: Callable[[str], None]) -> Foretold:
+    """Return what a push of a package to docker would build; builds nothing.
+
+    Raises:
+        PackageError: The package is wrong.
+    """
+    plan = plan_release(package)
+    dockerfile = whole_dockerfile(plan)
+    try:
+        return Foretold(dockerfile, tuple(works().releases.preview(plan)))
+    except EngineError as exc:
+        note(f"What an engine would have to build is not known: {exc.message}")
+        return Foretold(dockerfile, ())

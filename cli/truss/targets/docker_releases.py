@@ -1,0 +1,98 @@
+"""Releases on an engine: what is there of one, building what is not, and removing what nobody needs any more."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from truss.build_report import BuiltImage
+from truss.images import RELEASE_LABEL, plan_images
+from truss.release import Release
+from truss.stages import base_image
+from truss.targets.docker_base import check_base
+from truss.targets.docker_build import ImageBuilder
+from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_images import ReleaseImages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import docker
+
+    from truss.images import Image
+    from truss.progress import Progress
+    from truss.release import ReleasePlan
+
+
+class DockerReleases:
+    """The releases on an engine.
+
+    Args:
+        client: Of the engine.
+        environ: The user's environment: settings of pip and of the network reach builds.
+    """
+
+    def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
+        self._client = client
+        self._builder = ImageBuilder(client, environ)
+        self._images = ReleaseImages(client, self._builder.inspect)
+
+    def preview(self, plan: ReleasePlan) -> list[tuple[Image, bool]]:
+        """Return the images of a release, each with whether building the release would build it."""
+        base = self._builder.inspect(base_image(plan))
+        images = plan_images(plan, str(base["Id"]) if base else "")
+        missing = self._images.missing(images)
+        return [(image, image in missing) for image in images]
+
+    def build(self, plan: ReleasePlan, progress: Progress) -> Release:
+        """Build the images of a release that the engine does not have yet; see `Target.build`."""
+        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
+        seconds: dict[str, float] = {}
+        missing = self._images.missing(images)
+        if plan.config.base_image.image and any(not image.needs for image in missing):
+            check_base(self._client, base_image(plan))
+        for image in missing:
+            begin = time.monotonic()
+            arguments = self._images.arguments(plan, images) if image is images[-1] else {}
+            self._builder.build(image, progress, arguments)
+            seconds[image.tag] = time.monotonic() - begin
+        if seconds:
+            self._images.touch(images)
+            progress.built(self._report(images, seconds))
+        release = images[-1]
+        labels = self.labels_of(release.tag)
+        return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
+
+    def labels_of(self, reference: str) -> dict[str, str]:
+        """Return the labels of a release."""
+        return self._images.labels_of(reference)
+
+    def tag(self, release: Release, name: str) -> None:
+        """Give a release a name of the user's.
+
+        Raises:
+            EngineError: It is no name of an image.
+        """
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
+        with engine_errors(f"name the image {name}"):
+            self._client.tag(release.reference, repository, tag or "latest")
+
+    def _report(self, images: tuple[Image, ...], seconds: Mapping[str, float]) -> list[BuiltImage]:
+        """Return what became of each image."""
+        parents = {image.parent for image in images}
+        return [
+            BuiltImage(
+                image.kind,
+                image.tag,
+                image.tag not in seconds,
+                seconds.get(image.tag, 0.0),
+                self._size(image.tag) - self._size(image.parent)
+                if image.tag in parents or image is images[-1]
+                else 0,
+            )
+            for image in images
+        ]
+
+    def _size(self, tag: str) -> int:
+        """Return the bytes of an image, 0 where it is not there: a release does without those it is made from."""
+        return int((self._builder.inspect(tag) or {}).get("Size", 0))

@@ -1,0 +1,201 @@
+"""`truss image build-context` and `truss push --dry-run`: what would be built, the same on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fake_target import FakeMachine
+from tests.harness import TRUSS, Outcome, run_truss
+from tests.helpers import build_tree
+from truss.build_report import BuiltImage, format_size, format_waterfall
+from truss.deps import Deps
+from truss.errors import EngineError
+from truss.json_progress import JsonProgress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from truss.targets.docker_works import DockerWorks
+
+PACKAGE: dict[str, str | bytes] = {
+    "config.yaml": "model_name: demo\nrequirements: [idna==3.10]\n",
+    "data/weights.bin": b"\1\2",
+    "data/ä.txt": "ä",
+    "model/model.py": "class Model:\n    def predict(self, request):\n        return request\n",
+    "packages/run.sh": "#!/bin/sh\n",
+}
+
+
+def fingerprint(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Return all that can be seen of a folder: names, modes, times, contents."""
+    seen: dict[str, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.stat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        seen[str(path.relative_to(folder))] = (facts.st_mode, facts.st_mtime, content)
+    return seen
+
+
+def no_engine() -> DockerWorks:
+    """Find no engine."""
+    raise EngineError("No Docker engine answers here.")
+
+
+def run(cwd: Path, *args: str) -> Outcome:
+    """Run `truss` where no engine answers."""
+    return run_truss(*args, deps=Deps(target=FakeMachine().target, works=no_engine, cwd=cwd))
+
+
+def test_the_same_package_makes_the_same_context(tmp_path: Path) -> None:
+    """Byte for byte: neither place nor times nor umask nor language of the machine show in it."""
+    here = build_tree(tmp_path / "here", PACKAGE)
+    there = build_tree(tmp_path / "else" / "where", dict(reversed(list(PACKAGE.items()))))
+    (here / "packages/run.sh").chmod(0o700)
+    (there / "packages/run.sh").chmod(0o775)
+    os.utime(there / "model/model.py", (1, 1))
+
+    for folder, umask, language, zone in ((here, 0o022, "C", "UTC"), (there, 0o077, "C.UTF-8", "Asia/Tokyo")):
+        subprocess.run(
+            [TRUSS, "image", "build-context", str(folder) + "-out", str(folder)],
+            env={**os.environ, "LC_ALL": language, "TZ": zone, "PYTHONHASHSEED": str(umask)},
+            umask=umask,
+            check=True,
+            timeout=60,
+        )
+
+    first = fingerprint(tmp_path / "here-out")
+    assert first == fingerprint(tmp_path / "else/where-out")
+    assert first["release/packages/run.sh"][0] == 0o100755
+    assert {
+        "Dockerfile",
+        "server/truss_server/wire.py",
+        "data/data/ä.txt",
+        "sources/requirements.txt",
+    } <= set(first)
+
+
+def test_a_context_holds_no_settings_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is handed on has no password in it."""
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:s3cret@index.test/simple")
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    assert run(tmp_path, "image", "build-context", "out", "demo") == Outcome()
+
+    assert all(b"s3cret" not in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    """A folder that is there is left alone, and a failure leaves none."""
+    build_tree(tmp_path / "demo", PACKAGE)
+    build_tree(tmp_path / "out", {"mine.txt": "mine"})
+
+    outcome = run(tmp_path, "image", "build-context", "out", "demo")
+
+    assert outcome.code == 2
+    assert f"error: {tmp_path}/out is there already." in outcome.stderr
+    assert (tmp_path / "out/mine.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "out"]
+
+
+def test_folders_that_make_no_sense(tmp_path: Path) -> None:
+    """Which folders a verb takes is said."""
+    assert (
+        "`truss image build-context` takes OUT and then DIR."
+        in run(tmp_path, "image", "build-context").stderr
+    )
+    assert "`truss image build` takes DIR alone." in run(tmp_path, "image", "build", "a", "b").stderr
+
+
+def test_a_dry_run_without_an_engine_shows_the_dockerfile(tmp_path: Path) -> None:
+    """All stages in order, and one line about what cannot be known."""
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    outcome = run(tmp_path, "push", "demo", "--dry-run")
+
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", outcome.stdout, re.MULTILINE)
+    assert stages == [
+        ("python:3.11-slim", "uv-install"),
+        ("scratch", "uv"),
+        ("python:3.11-slim", "server-install"),
+        ("python:3.11-slim", "server"),
+        ("server", "environment-install"),
+        ("server", "environment"),
+        ("environment", "data"),
+        ("data", "release"),
+    ]
+    expected = "What an engine would have to build is not known: No Docker engine answers here.\n"
+    assert (outcome.stderr, outcome.code) == (expected, 0)
+
+
+def test_a_dry_run_for_programs(tmp_path: Path) -> None:
+    """One object."""
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    found = json.loads(run(tmp_path, "push", "demo", "--dry-run", "--output", "json").stdout)
+
+    assert found["images"] == []
+    assert found["dockerfile"].startswith("# Made by truss")
+
+
+def test_a_dry_run_is_for_docker(tmp_path: Path) -> None:
+    """The other target builds no image."""
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    outcome = run(tmp_path, "push", "demo", "--dry-run", "--target", "local")
+
+    assert outcome.code == 2
+    assert outcome.stderr.startswith("error: The target local builds no image.\n")
+
+
+def test_the_waterfall_shows_where_the_time_went() -> None:
+    """A bar begins where the one before ends; what was there has none."""
+    images = [
+        BuiltImage("server", "truss-server:1", cached=True, seconds=0.0, size=38_000_000),
+        BuiltImage("environment", "truss-environment:1", cached=False, seconds=9.0, size=2_500_000_000),
+        BuiltImage("release", "truss/demo:1", cached=False, seconds=1.0, size=700),
+    ]
+
+    assert list(format_waterfall(images)) == [
+        "server          cached     38 MB",
+        "environment      9.0 s    2.5 GB  ###########################",
+        "release          1.0 s     700 B                             ###",
+        "                  10 s    2.5 GB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (38_400_000, "38 MB"), (5e15, "5000 TB")]
+)
+def test_sizes_are_short(size: float, text: str) -> None:
+    """Three digits or so, in the unit that fits."""
+    assert format_size(size) == text
+
+
+def test_progress_for_programs() -> None:
+    """Each event is an object on a line of its own; a failed step ends as failed."""
+    written: list[str] = []
+    progress = JsonProgress(written.append, clock=lambda: 1.0)
+
+    def fail() -> None:
+        with progress.step("build"):
+            progress.detail("\x1b[31mCollecting idna")
+            progress.built([BuiltImage("release", "truss/demo:1", cached=False, seconds=0.25, size=7)])
+            raise EngineError("gone")
+
+    with pytest.raises(EngineError):
+        fail()
+
+    image = {"image": "release", "tag": "truss/demo:1", "cached": False, "seconds": 0.25, "size": 7}
+    assert [json.loads(line) for line in written] == [
+        {"event": "step", "step": "build", "state": "running"},
+        {"event": "line", "text": "Collecting idna"},
+        {"event": "image", **image},
+        {"event": "step", "step": "build", "state": "failed", "seconds": 0.0},
+    ]
