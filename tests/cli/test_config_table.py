@@ -1,0 +1,167 @@
+"""Every key of Truss's config.yaml: values that people write load, and those that can only go wrong are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from truss.config import TrussConfig, load_config
+from truss.errors import PackageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ACCEPTED = [
+    ("model_name: Falcon 7B / chat", "model_name", "Falcon 7B / chat"),
+    ("description: A model", "description", "A model"),
+    ("model_metadata: {tags: [a], example_model_input: {x: 1}}", "model_metadata.tags", ["a"]),
+    ("model_metadata:", "model_metadata", {}),
+    ("python_version: py39", "python_version", "py39"),
+    ("python_version: py314", "python_version", "py314"),
+    ('python_version: "3.11"', "python_version", "py311"),
+    ("python_version: 3.10", "python_version", "py310"),
+    ("requirements:", "requirements", []),
+    ("requirements: [torch==2.0.1, 'x @ https://example.org/x.whl']", "requirements.0", "torch==2.0.1"),
+    (
+        "requirements: [./wheels/ours-1.0-py3-none-any.whl]",
+        "requirements.0",
+        "./wheels/ours-1.0-py3-none-any.whl",
+    ),
+    ("requirements_file: ./requirements.txt", "requirements_file", "requirements.txt"),
+    ("requirements_file: pyproject.toml", "requirements_file", "pyproject.toml"),
+    ("requirements_file: deps/uv.lock", "requirements_file", "deps/uv.lock"),
+    ("system_packages: [ffmpeg libsm6, git]", "system_packages.0", "ffmpeg libsm6"),
+    ("environment_variables:", "environment_variables", {}),
+    ("environment_variables: {A: true, B: 1, C: 007, D: 1.50}", "environment_variables.D", "1.50"),
+    ("secrets: {hf_access_token: null, other: default}", "secrets.other", "default"),
+    ("secrets: {}", "secrets", {}),
+    ("data_dir: weights", "data_dir", "weights"),
+    (
+        "external_data: [{url: https://example.org/x, local_data_path: a/x, backend: http_public, name: x}]",
+        "external_data.0.local_data_path",
+        "a/x",
+    ),
+    ("external_data:", "external_data", []),
+    ("external_package_dirs: [../shared, lib/]", "external_package_dirs", ["../shared", "lib"]),
+    ("external_package_dirs: []", "external_package_dirs", []),
+    ("bundled_packages_dir: lib", "bundled_packages_dir", "lib"),
+    ("model_module_dir: src", "model_module_dir", "src"),
+    ("model_class_filename: falcon.py", "model_class_filename", "falcon.py"),
+    ("model_class_name: Falcon", "model_class_name", "Falcon"),
+    ("resources: {cpu: 4}", "resources.cpu", "4"),
+    ('resources: {cpu: "1"}', "resources.cpu", "1"),
+    ("resources: {cpu: 500m}", "resources.cpu", "500m"),
+    ("resources: {memory: 512Mi}", "resources.memory", "512Mi"),
+    ("resources: {memory: 1.5G}", "resources.memory", "1.5G"),
+    ("resources: {accelerator: null, use_gpu: false}", "resources.accelerator", None),
+    ("resources: {accelerator: 'A100:2'}", "resources.accelerator", "A100:2"),
+    ("resources: {accelerator: H100_40GB}", "resources.accelerator", "H100_40GB"),
+    ("resources: {use_gpu: true}", "resources.use_gpu", True),
+    ("resources: {instance_type: 'L4:4x16', node_count: 1}", "resources.node_count", 1),
+    ("runtime: {predict_concurrency: 256}", "runtime.predict_concurrency", 256),
+    ("runtime: {streaming_read_timeout: 60}", "runtime.streaming_read_timeout", 60.0),
+    ("runtime: {enable_tracing_data: false, enable_debug_logs: true}", "runtime.enable_debug_logs", True),
+    (
+        "runtime: {transport: {kind: websocket, ping_interval_seconds: null}}",
+        "runtime.transport.kind",
+        "websocket",
+    ),
+    ("runtime: {health_checks: {restart_threshold_seconds: 300}}", "runtime.max_queue", 1024),
+    ("build: {model_server: TrussServer, arguments: {}}", "build.model_server", "TrussServer"),
+    ("build_commands: [pip list]", "build_commands.0", "pip list"),
+    (
+        "base_image: {image: 'nvidia/cuda:12.8.1-base-ubuntu22.04'}",
+        "base_image.image",
+        "nvidia/cuda:12.8.1-base-ubuntu22.04",
+    ),
+    (
+        "base_image: {python_executable_path: /usr/bin/python3}",
+        "base_image.python_executable_path",
+        "/usr/bin/python3",
+    ),
+    (
+        "base_image: {image: x, docker_auth: {auth_method: GCP_SERVICE_ACCOUNT_JSON, secret_name: s, registry: r}}",
+        "base_image.docker_auth.secret_name",
+        "s",
+    ),
+    ("base_image:", "base_image.image", None),
+    ("model_cache: [{repo_id: tiiuae/falcon-7b, revision: main}]", "model_cache.0.revision", "main"),
+    ("weights: [{source: 'hf://tiiuae/falcon-7b', mount_location: /w}]", "weights.0.mount_location", "/w"),
+    ("live_reload: true", "live_reload", True),
+    ("apply_library_patches: true", "apply_library_patches", True),
+    ("examples_filename: examples.yaml", "examples_filename", "examples.yaml"),
+    ("input_type: Any", "input_type", "Any"),
+    ("model_framework: custom", "model_framework", "custom"),
+    ("model_type: Model", "model_type", "Model"),
+    ("spec_version: '2.0'", "spec_version", "2.0"),
+    ("use_local_src: true", "use_local_src", True),
+    ("trt_llm: {build: {base_model: llama}}", "trt_llm.build.base_model", "llama"),
+]
+
+REFUSED = [
+    ("model_name: 7", "must be text"),
+    ("python_version: py38", "is no version of Python for models"),
+    ("python_version: 3.15", "is no version of Python for models"),
+    ("requirements: torch", "must be a list"),
+    ("requirements: [-e .]", "installs code in place"),
+    ("requirements: [a]\nrequirements_file: r.txt", "there is `requirements` too"),
+    ("requirements_file: ../r.txt", "must lie inside the package"),
+    ("secrets: [a]", "must be `key: value` lines"),
+    ("external_data: [{url: 'ftp://x/y', local_data_path: y}]", "is no URL"),
+    ("external_data: [{local_data_path: y}]", "external_data.0.url: is missing"),
+    ("external_data: [{url: 'https://x/y'}]", "external_data.0.local_data_path: is missing"),
+    ("external_data: [{url: 'https://x/y', local_data_path: ../y}]", "must lie inside the package"),
+    ("external_data: [{url: 'https://x/y', local_data_path: y, backend: s3}]", "external_data.0.backend"),
+    ("external_data: [{url: 'https://x/y', local_data_path: y, sha256: abc}]", "is no SHA-256"),
+    (
+        "external_data: [{url: 'https://x/y', local_data_path: y, sha: abc}]",
+        "`external_data.0` takes url",
+    ),
+    ("external_package_dirs: [/opt/shared]", "must be relative"),
+    ("external_package_dirs: ../shared", "must be a list"),
+    ("model_class_name: a-b", "is no name of a class"),
+    ("resources: {cpu: many}", "is no number of cores"),
+    ("resources: {memory: 2Gb}", "is no amount of memory"),
+    ("resources: {accelerator: 'L4:2:3'}", "is no accelerator"),
+    ("resources: {accelerator: 'L4:0'}", "is no accelerator"),
+    ("runtime: {predict_concurrency: 0}", "must be greater than or equal to 1"),
+    ("runtime: {predict_concurrency: -1}", "must be greater than or equal to 1"),
+    ("base_image: {python_executable_path: python3}", "is no absolute path of a program"),
+    ("base_image: {python_executable_path: '/x; rm -rf /'}", "is no absolute path of a program"),
+    ("[a]", "`key: value` lines are expected"),
+    ("foo: 1", "unknown key `foo`"),
+]
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a config.yaml and return its folder."""
+    (folder / "config.yaml").write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(("text", "key", "value"), ACCEPTED)
+def test_accepted(tmp_path: Path, text: str, key: str, value: object) -> None:
+    """A file that Truss's users have loads and says what they meant."""
+    found: Any = load_config(written(tmp_path, text)).filled()
+    for part in key.split("."):
+        found = found[int(part) if isinstance(found, list) else part]
+
+    assert found == value
+
+
+@pytest.mark.parametrize(("text", "words"), REFUSED)
+def test_refused(tmp_path: Path, text: str, words: str) -> None:
+    """A value that can only go wrong later is refused at once."""
+    with pytest.raises(PackageError) as caught:
+        load_config(written(tmp_path, text))
+
+    assert words in caught.value.message + caught.value.details
+
+
+def test_every_key_is_in_the_table() -> None:
+    """A key that is added gets a line above."""
+    named = {text.partition(":")[0] for text, *_ in ACCEPTED}
+    elsewhere = {"bis_llm", "cache_internal", "docker_server", "hf_cache", "training_checkpoints", "runtime"}
+
+    assert set(TrussConfig.model_fields) - named - elsewhere == set()
