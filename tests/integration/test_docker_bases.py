@@ -65,7 +65,7 @@ def two_pythons(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> str
         pytest.skip("there is no Python 3.9 on this machine")
     root = Path(PYTHONS["3.9"]).resolve().parents[1]
     context = io.BytesIO()
-    text = f"FROM python:3.11-slim\nLABEL truss.model={docker_model}\nCOPY python /usr/local\n".encode()
+    text = f"FROM python:3.11-slim\nLABEL truss.model={docker_model}\nCOPY python /usr/local\nRUN ldconfig\n".encode()
     with tarfile.open(fileobj=context, mode="w") as tar:
         head = tarfile.TarInfo("Dockerfile")
         head.size = len(text)
