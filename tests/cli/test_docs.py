@@ -49,7 +49,7 @@ def test_synopsis(name: str) -> None:
     synopsis = next(line for line in SECTIONS[f"truss {name}"].splitlines() if line.startswith("    truss"))
     spellings = {names.split(", ")[0] for names in options_in_help(name)}
 
-    assert set(re.findall(r"(?<![\w-])--?[a-z]+", synopsis)) == spellings
+    assert set(re.findall(r"(?<![\w-])--?[a-z]+(?:-[a-z]+)*", synopsis)) == spellings
 
 
 def test_commands() -> None:

@@ -14,7 +14,7 @@ SUMMARIES = {
     "list": "Show what is deployed.",
     "logs": "Show what a deployed model prints and logs.",
     "stop": "Stop a deployed model.",
-    "image": "Build the package's image, run it closed in, or write what it is built from.",
+    "image": "Build the image of a package, run it, or write its build context.",
     "config": "Check config.yaml, show it with its defaults, or print its schema.",
 }
 """Every command with its one-line help, in the order in which a newcomer meets them."""

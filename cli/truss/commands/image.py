@@ -49,7 +49,7 @@ def command(
     ] = None,
     output: options.Output = "text",
 ) -> None:
-    """Build the image of a package, run it, or write what it is built from.
+    """Build the image of a package, run it, or write its build context.
 
     What runs has a read-only file system, no capabilities, and no shell is started in it.
     """
