@@ -197,14 +197,12 @@ class _Uv:
     def _install(self, home: Path, wanted: Wanted, lock: Lock) -> None:
         python = str(home / "bin" / "python")
         sources = home / SOURCES
-        for path, content in install_files(
-            wanted.requirements, wanted.constraints, wanted.wheels, str(sources)
-        ):
+        for path, content in install_files(wanted.requirements, wanted.constraints, wanted.wheels, "."):
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
         arguments = ["pip", "install", *self._settings.arguments, "--python", python]
-        arguments += ["-r", str(sources / REQUIREMENTS), "-c", str(sources / CONSTRAINTS)]
-        code, lines = self._run(arguments, lock=lock)
+        arguments += ["-r", REQUIREMENTS, "-c", CONSTRAINTS]
+        code, lines = self._run(arguments, lock=lock, cwd=sources)
         if code != 0:
             raise BuildError(
                 "The requirements could not be installed.",
@@ -215,7 +213,7 @@ class _Uv:
         code, lines = self._run(freeze, lock=lock, log=False, kept=None)
         if code != 0:
             raise BuildError("What was installed could not be listed.", details="\n".join(lines))
-        (home / LOCK).write_text(lock_text(lines, sources), encoding="utf-8")
+        (home / LOCK).write_text(lock_text(lines, sources.as_uri()), encoding="utf-8")
 
     def _run(
         self,
@@ -224,6 +222,7 @@ class _Uv:
         lock: Lock | None = None,
         log: bool = True,
         kept: int | None = TAIL,
+        cwd: Path | None = None,
     ) -> tuple[int, list[str]]:
         """Return the exit code of a uv command and the last lines it said."""
         said: deque[str] = deque(maxlen=kept)
@@ -232,7 +231,7 @@ class _Uv:
             subprocess.Popen(
                 command,
                 env=_with_pyenv(self._settings.environ),
-                cwd=self._cwd,
+                cwd=cwd or self._cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -37,9 +37,14 @@ def install_files(
         yield str(wheel.path), wheel
 
 
-def lock_text(frozen: Iterable[str], folder: object) -> str:
-    """Return what was installed as a requirements file of the package: wheels by their path in it."""
-    before = f"file://{folder}/"
+def lock_text(frozen: Iterable[str], folder: str) -> str:
+    """Return what was installed as a requirements file of the package: wheels by their path in it.
+
+    Args:
+        frozen: What the installer lists.
+        folder: URL of the folder that wheels of the package were installed from.
+    """
+    before = f"{folder}/"
     lines = []
     for line in frozen:
         match = _FROM_FILE.fullmatch(line)

@@ -97,7 +97,7 @@ def maker(tmp_path: Path) -> Maker:
     make_wheel(wheels, "tiny", source="answer = 42\n")
     make_wheel(wheels, "tiny", "2.0", source="answer = 43\n")
     make_wheel(wheels, "needy", requires=("tiny<2",))
-    return Maker(tmp_path / "envs", wheels)
+    return Maker(tmp_path / "a home/envs", wheels)
 
 
 def run(python: Path, code: str) -> str:
