@@ -95,7 +95,7 @@ def test_the_models_python_and_the_servers(
 
     named = {"image": two_pythons, "python_executable_path": "/usr/bin/python3"}
     new = build(target, tmp_path, docker_model, VERSIONS, base_image=named)
-    assert json.loads(predict(start(target, new), {})) == [3, 11]
+    assert json.loads(predict(start(target, new, "staging"), {})) == [3, 11]
 
 
 def test_a_python_that_is_not_there(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
