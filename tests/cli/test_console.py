@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from tests.harness import Outcome
+from truss.build_report import BuiltImage
 from truss.console import Console, PlainProgress
 from truss.errors import BuildError, TrussError
 from truss.wording import clean, format_error, format_error_json
@@ -48,6 +49,25 @@ def test_plain_progress() -> None:
         "   100%",
         "torch comes from the cache",
         "build done in 0.2 s",
+    ]
+
+
+def test_a_build_ends_with_a_waterfall() -> None:
+    """In a pipe too: what was there, what took how long, what it adds."""
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, Ticking())
+
+    progress.built(
+        [
+            BuiltImage("server", "truss-server:1", cached=True, seconds=0.0, size=38_000_000),
+            BuiltImage("release", "truss/demo:1", cached=False, seconds=0.3, size=3200),
+        ]
+    )
+
+    assert lines == [
+        "  server      cached     38 MB",
+        "  release      0.3 s    3.2 kB  ##############################",
+        "               0.3 s     38 MB",
     ]
 
 
@@ -118,6 +138,7 @@ def test_half_characters() -> None:
 
 PROGRAM = """
 import sys, time
+from truss.build_report import BuiltImage
 from truss.console import Console
 from truss.errors import BuildError
 with Console.of_process().progress() as progress:

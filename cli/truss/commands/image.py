@@ -54,20 +54,23 @@ def command(
     What runs has a read-only file system, no capabilities, and no shell is started in it.
     """
     deps = Deps.of(ctx)
-    out, folder = (first, second) if what == "build-context" else ("", first)
-    if (what == "build-context") != bool(out) or (what != "build-context" and second):
-        raise UsageError(
-            f"`truss image {what}` takes {'OUT and then DIR' if not out and not second else 'DIR alone'}."
-        )
-    package = Path(os.path.normpath(deps.cwd / folder))
     if what == "build-context":
-        write_build_context(package, Path(os.path.normpath(deps.cwd / out)))
+        if not first:
+            raise UsageError("`truss image build-context` takes OUT and then DIR.")
+        write_build_context(_folder(deps, second), _folder(deps, first))
         return
+    if second:
+        raise UsageError(f"`truss image {what}` takes DIR alone.")
     published = options.port_number(port) or DEFAULT_PORT
     works = deps.works()
-    release = _build(deps, works, package, tag, as_json=output == "json")
+    release = _build(deps, works, _folder(deps, first), tag, as_json=output == "json")
     if what == "run":
         _run(deps, works, release, published, as_json=output == "json")
+
+
+def _folder(deps: Deps, given: str) -> Path:
+    """Return the folder that is meant."""
+    return Path(os.path.normpath(deps.cwd / given))
 
 
 def _build(deps: Deps, works: DockerWorks, package: Path, tag: str | None, *, as_json: bool) -> Release:

@@ -163,7 +163,7 @@ class _Sender:
                 stdin.close()  # type: ignore[union-attr]
         except Exception as exc:  # noqa: BLE001 raised by `finish`
             self._error = exc
-            self._process.kill()  # before the end of its input: half a context must not become an image
+            _kill(self._process)  # before the end of its input: half a context must not become an image
 
 
 def _lines(process: subprocess.Popen[bytes], redacted: Callable[[str], str]) -> Iterator[str]:
@@ -194,9 +194,17 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
+        # What was still to be sent would be an error in place of this one.
+        with suppress(OSError):
+            process.stdin.close()  # type: ignore[union-attr]
         raise
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it has started: BuildKit may be a plugin, which is a process of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _secrets(settings: PipSettings, folder: Path) -> Iterator[str]:

@@ -40,15 +40,18 @@ class DockerRun:
         """
         if is_taken(port):
             raise EngineError(f"Port {port} is taken.", hint="Name another one by --port.")
-        with engine_errors(f"start a container of {reference}"):
+        starting = f"start a container of {reference}"
+        with engine_errors(starting):
             container = self._create(reference, port)
-            try:
+        try:
+            with engine_errors(starting):
                 self._client.start(container)
-                yield container
+            yield container
+            with engine_errors("stop the container"):
                 self._client.stop(container, timeout=STOP_SECONDS)
-            finally:
-                with suppress(NotFound):
-                    self._client.remove_container(container, force=True, v=True)
+        finally:
+            with engine_errors("remove the container"), suppress(NotFound):
+                self._client.remove_container(container, force=True, v=True)
 
     def logs(self, container: str) -> Iterator[str]:
         """Yield the lines of a container's log until it ends.

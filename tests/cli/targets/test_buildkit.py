@@ -1,0 +1,129 @@
+"""`truss.targets.buildkit`: what its output is taken for, and that no end leaves a process behind.
+
+The builds themselves are in `tests/integration/test_docker_builders.py`; here a script says what BuildKit said.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.fakes import RecordedProgress
+from tests.harness import eventually
+from truss.context import Context, Member
+from truss.errors import BuildError
+from truss.images import Image
+from truss.pip_settings import pip_settings
+from truss.release import FileChangedError, PackageFile
+from truss.targets.buildkit import BuildKit
+
+OLD = """\
+#5 [2/3] RUN echo one
+#5 0.301 one
+#5 DONE 0.3s
+
+#6 [3/3] RUN uv pip install
+#6 0.392 Using Python 3.11.2 environment at: /opt/model
+#6 0.528 Killed
+#6 ERROR: executor failed running [/bin/sh -c uv pip install]: exit code: 137
+------
+ > [3/3] RUN uv pip install:
+------
+executor failed running [/bin/sh -c uv pip install]: exit code: 137
+"""
+NEW = OLD.replace(
+    "executor failed running [/bin/sh -c uv pip install]: exit",
+    'process "/bin/sh -c uv pip install" did not complete successfully: exit',
+)
+
+
+def buildkit_that(folder: Path, script: str) -> BuildKit:
+    """Return BuildKit whose command line is a shell script."""
+    program = folder / "docker"
+    program.write_text(f'#!/bin/sh\nif [ "$2" = --help ]; then echo --secret; exit; fi\n{script}\n')
+    program.chmod(0o755)
+    found = BuildKit.find({"PATH": f"{folder}:{os.environ['PATH']}"})
+    assert found is not None
+    return found
+
+
+def image_of(*members: Member) -> Image:
+    """Return an image to be built."""
+    dockerfile = Member(PurePosixPath("Dockerfile"), b"FROM scratch\n")
+    return Image(
+        "environment", "install the requirements", "truss-environment:1", Context((dockerfile, *members))
+    )
+
+
+@pytest.mark.parametrize("said", [OLD, NEW])
+def test_a_step_that_is_killed(tmp_path: Path, said: str) -> None:
+    """The lines are those of the step, the hint tells of memory; both ways of saying it are read."""
+    (tmp_path / "said").write_text(said)
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; cat {tmp_path}/said >&2; exit 1")
+    progress = RecordedProgress()
+
+    with pytest.raises(BuildError) as caught:
+        buildkit.build(image_of(), pip_settings({}), {}, progress)
+
+    assert caught.value.message == "Docker could not install the requirements."
+    assert caught.value.details == "Using Python 3.11.2 environment at: /opt/model\nKilled"
+    assert caught.value.hint.startswith("The step was killed, most likely for want of memory")
+    assert progress.details == ["one", "Using Python 3.11.2 environment at: /opt/model", "Killed"]
+
+
+def test_a_command_line_that_fails_by_itself(tmp_path: Path) -> None:
+    """Without any step all that it said is shown."""
+    buildkit = buildkit_that(tmp_path, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+
+    with pytest.raises(BuildError) as caught:
+        buildkit.build(image_of(), pip_settings({}), {}, RecordedProgress())
+
+    assert caught.value.details == "Cannot connect to the Docker daemon"
+
+
+def test_neither_settings_nor_proxies_are_arguments(tmp_path: Path) -> None:
+    """The list of processes is for everybody to read; the settings' files are gone after the build."""
+    buildkit = buildkit_that(
+        tmp_path, f'cat >/dev/null; echo "$@" >{tmp_path}/args; echo "$HTTPS_PROXY" >{tmp_path}/proxy'
+    )
+    settings = pip_settings({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"})
+
+    buildkit.build(image_of(), settings, {"HTTPS_PROXY": "http://me:pw@proxy"}, RecordedProgress())
+
+    arguments = (tmp_path / "args").read_text().split()
+    sources = [word.partition("src=")[2] for word in arguments if "src=" in word]
+    assert "--build-arg HTTPS_PROXY" in " ".join(arguments)
+    assert not any("s3cret" in word or "pw" in word for word in arguments)
+    assert (tmp_path / "proxy").read_text() == "http://me:pw@proxy\n"
+    assert len(sources) == 2
+    assert not any(Path(source).exists() for source in sources)
+
+
+def test_a_file_that_changed_ends_the_build(tmp_path: Path) -> None:
+    """Half a context never becomes an image."""
+    gone = PackageFile(PurePosixPath("w.whl"), tmp_path / "w.whl", executable=False, size=9, sha256="0")
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; touch {tmp_path}/built")
+
+    with pytest.raises(FileChangedError):
+        buildkit.build(
+            image_of(Member(PurePosixPath("w.whl"), gone)), pip_settings({}), {}, RecordedProgress()
+        )
+
+    assert not (tmp_path / "built").exists()
+
+
+def test_ctrl_c_ends_the_command_line(tmp_path: Path) -> None:
+    """Also while most of the context is still to be sent."""
+    buildkit = buildkit_that(tmp_path, f"echo $$ >{tmp_path}/pid; echo '#5 0.1 begun' >&2; exec sleep 600")
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    large = Member(PurePosixPath("large"), bytes(10_000_000))
+    with pytest.raises(KeyboardInterrupt):
+        buildkit.build(image_of(large), pip_settings({}), {}, RecordedProgress(interrupt))
+
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
