@@ -43,6 +43,8 @@ UV_VARIABLES = {
 }
 """What uv calls them: the first is set, unless any of them is set already."""
 
+PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+
 TRUE = {"1", "true", "yes", "on", "y", "t"}
 
 _NAMED = re.compile(r"([A-Za-z0-9._-]+)=(?=[a-z+]+://|/)")
@@ -61,6 +63,7 @@ class Indexes:
         trusted: Hosts whose certificates are not checked.
         certificates: File of the certificates that all others are checked against.
         timeout: Seconds, as they were written; empty for the tool's own.
+        proxies: URLs of proxies.
         logins: Of hosts whose URLs have none: host, name and password.
     """
 
@@ -72,6 +75,7 @@ class Indexes:
     trusted: tuple[str, ...] = ()
     certificates: Path | None = None
     timeout: str = ""
+    proxies: tuple[str, ...] = ()
     logins: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -83,7 +87,7 @@ class Indexes:
     def secrets(self) -> frozenset[str]:
         """Names and passwords in URLs, as they are written there and as they are meant."""
         found = {password for *_, password in self.logins}
-        for url in (self.index, *self.extra, *self.links):
+        for url in (self.index, *self.extra, *self.links, *self.proxies):
             parts = urlsplit(url)
             for value in (parts.password, parts.username if parts.password is None else None):
                 found |= {value, unquote(value)} if value else set()
@@ -117,6 +121,9 @@ def read_indexes(environ: Mapping[str, str], files: Iterable[Path] | None = None
         trusted=tuple(options.get("trusted-host", ())),
         certificates=Path(certificates).expanduser() if certificates else None,
         timeout="".join(options.get("timeout", ())),
+        proxies=tuple(
+            environ[name] for name in sorted(environ) if name.lower() in PROXIES and "@" in environ[name]
+        ),
         logins=tuple(_logins((index, *extra, *links), environ)),
     )
 

@@ -114,6 +114,17 @@ def test_a_broken_uv_file(tmp_path: Path) -> None:
         read_indexes({"UV_CONFIG_FILE": str(tmp_path / "uv.toml"), "PIP_CONFIG_FILE": os.devnull})
 
 
+def test_passwords_of_proxies(tmp_path: Path) -> None:
+    """What a tool says of a proxy is shown without its password, too."""
+    environ = {
+        "HOME": str(tmp_path),
+        "https_proxy": "http://me:word@proxy.test:3128",
+        "HTTP_PROXY": "http://open.test",
+    }
+
+    assert read_indexes(environ, []).secrets == {"word"}
+
+
 def test_redactor() -> None:
     """Stars take the place of each secret, the longer one first."""
     redacted = redactor({"word", "password"})
