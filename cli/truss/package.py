@@ -114,8 +114,7 @@ def _external(root: Path, name: str, config: TrussConfig, memory: Memory) -> dic
             f"{folder} holds the package itself.",
             hint=f"Name a folder beside it in `external_package_dirs` in {CONFIG}.",
         )
-    rules = ignore_rules(root, memory)
-    walk = _Walk(folder, rules, memory, f"{config.bundled_packages_dir}/")
+    walk = _Walk(folder, ignore_rules(root, memory), memory, f"{config.bundled_packages_dir}/")
     walk.everything()
     return walk.files
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
-from docker.types import DeviceRequest, LogConfig
 
 from truss.errors import EngineError, NotDeployedError
 from truss.gpus import NO_TOOLKIT, gpus_here
@@ -19,11 +18,11 @@ from truss.state import locked, state_folder
 from truss.targets.docker_container import (
     CANDIDATE,
     ENVIRONMENT_LABEL,
-    LOOPBACK,
     REPLACES_LABEL,
     Container,
     candidate_name,
     free_port,
+    host_config,
     is_taken,
 )
 from truss.targets.docker_control import attach, control_options
@@ -52,9 +51,6 @@ STOP_MARGIN_SECONDS = 5
 
 PATIENCE = 15.0
 """Seconds to wait for another push to the same environment."""
-
-LOG_SIZE, LOG_FILES = "10m", "3"
-"""A container's log keeps its last 30 megabytes."""
 
 
 class DockerTarget:
@@ -221,13 +217,7 @@ class DockerTarget:
             labels=dict(labels),
             ports=[PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
-            host_config=self._client.create_host_config(
-                port_bindings={PORT: (LOOPBACK, port)},
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
-                device_requests=[DeviceRequest(count=gpus, capabilities=[["gpu"]])] if gpus else None,
-                log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
-            ),
+            host_config=host_config(self._client, port, gpus),
         )
 
     def _container(self, name: str) -> Container:

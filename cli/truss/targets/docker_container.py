@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from docker.types import DeviceRequest, LogConfig
+
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.release import Deployment
 from truss.stages import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import docker
 
     from truss.release import Release
 
@@ -27,6 +31,9 @@ REPLACES_LABEL = "truss.replaces"
 
 CANDIDATE = "-candidate"
 """Ends the name of a container that is no deployment yet: labels cannot change, names can."""
+
+LOG_SIZE, LOG_FILES = "10m", "3"
+"""A container's log keeps its last 30 megabytes."""
 
 MICROSECOND_DIGITS = 6
 
@@ -119,3 +126,14 @@ def _parse_time(text: str) -> datetime:
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     digits = fraction[:MICROSECOND_DIGITS].ljust(MICROSECOND_DIGITS, "0")
     return datetime.fromisoformat(f"{seconds}.{digits}").replace(tzinfo=timezone.utc)
+
+
+def host_config(client: docker.APIClient, port: int, gpus: int) -> dict[str, Any]:
+    """Return what a container of a deployment gets of the machine: a port, GPUs, and no rights beyond that."""
+    return client.create_host_config(
+        port_bindings={PORT: (LOOPBACK, port)},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        device_requests=[DeviceRequest(count=gpus, capabilities=[["gpu"]])] if gpus else None,
+        log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
+    )
