@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from truss.config_problems import explain
-from truss.config_sections import BaseImage, Resources, Runtime, Section
+from truss.config_sections import BaseImage, DockerServer, Resources, Runtime, Section
 from truss.config_values import (
     CONFIG,
     ClassName,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
-    later = frozenset({"docker_server", "external_data", "external_package_dirs"})
+    later = frozenset({"external_data", "external_package_dirs"})
 
     model_name: ModelName | None = Field(
         default=None,
@@ -106,6 +106,7 @@ class TrussConfig(Section):
     model_class_name: ClassName = Field(
         default="Model", description="Name of the model's class.", examples=["Falcon"]
     )
+    docker_server: DockerServer | None = None
     base_image: BaseImage = BaseImage()
     resources: Resources = Resources()
     runtime: Runtime = Runtime()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
+from truss.config_sections import section_of
 from truss.errors import PackageError
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ _WRONG_KIND = {
     "finite_number": ("must be a number", ""),
     "float_type": ("must be a number", ""),
     "int_type": ("must be a whole number", ""),
+    "missing": ("must be there", ""),
     "model_type": ("must be `key: value` lines", ""),
     "tuple_type": ("must be a list", "Write each item on a line of its own, after `- `."),
 }
@@ -83,11 +83,8 @@ def _meant(above: Location, key: str, section: type[Section], schema: type[Secti
 
 
 def _inner(section: type[Section]) -> dict[str, type[Section]]:
-    return {
-        name: cast("type[Section]", field.annotation)
-        for name, field in section.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+    found = {name: section_of(field.annotation) for name, field in section.model_fields.items()}
+    return {name: inner for name, inner in found.items() if inner is not None}
 
 
 def _paths(section: type[Section], above: Location = ()) -> Iterator[Location]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from truss.config_values import UNUSED, Accelerator, Cpu, Line, Memory, Unused
+from truss.config_values import UNUSED, Accelerator, Command, Cpu, Line, Memory, Port, Route, Unused
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
 DAY = 24 * 60 * 60.0
@@ -68,6 +68,12 @@ class Section(BaseModel):
         return names
 
 
+def section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that a field holds, always or where it is written; None for one that holds a value."""
+    arms = get_args(annotation) or (annotation,)
+    return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)), None)
+
+
 class BaseImage(Section):
     """The image that the model's image is made from."""
 
@@ -79,6 +85,37 @@ class BaseImage(Section):
         "Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
+
+
+class DockerServer(Section):
+    """A server of your own in place of the model's class, on both targets; docs/custom-server.md tells all of it."""
+
+    later = frozenset({"no_build"})
+
+    start_command: Command = Field(
+        description="Starts it in the foreground, from the folder of the release and without a shell. `$PORT` in it, "
+        "and the variable PORT, are where it has to listen.",
+        examples=["python model/server.py --port $PORT"],
+    )
+    server_port: Port = Field(
+        default=8000,
+        description="What PORT is, where that is free: in a container always. 8080 is the port in front of it.",
+        examples=[8001],
+    )
+    predict_endpoint: Route = Field(
+        default="/predict",
+        description="Its route that `/predict` leads to; all its routes can be called as they are, too.",
+        examples=["/v1/chat/completions"],
+    )
+    readiness_endpoint: Route = Field(
+        description="Its route that answers 2xx when it can be called.", examples=["/health"]
+    )
+    liveness_endpoint: Route | None = Field(
+        default=None,
+        description="Its route that answers 2xx while it lives; without it, `readiness_endpoint`.",
+        examples=["/alive"],
+    )
+    run_as_user_id: Unused = None
 
 
 class Resources(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,6 +15,9 @@ from truss.requirements import objection, without_comment
 from truss_server.protocol import MANIFEST
 
 CONFIG = "config.yaml"
+
+EDGE_PORT = 8080
+"""Where the server listens inside its container."""
 
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
@@ -126,7 +130,37 @@ def _model_name(value: str) -> str:
     return value
 
 
+def _command(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError as exc:
+        raise problem(
+            f"is no command: {str(exc).lower()}", "Write it as for a shell, which it is run without."
+        ) from exc
+    if not words:
+        raise problem("must not be empty")
+    return value
+
+
+def _port(value: int) -> int:
+    if value == EDGE_PORT:
+        raise problem(
+            f"{EDGE_PORT} is the port in front of your server, in the same container",
+            "Take another one, such as 8000, and have the command listen there.",
+        )
+    return value
+
+
+def _route(value: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", value):
+        raise problem(f"`{value}` is no route", "Write the path of a URL, such as `/health`.")
+    return value
+
+
 Line = Annotated[str, AfterValidator(_line)]
+Command = Annotated[Line, AfterValidator(_command)]
+Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
+Route = Annotated[str, AfterValidator(_route)]
 Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
 Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
 Inside = Annotated[str, AfterValidator(_inside)]

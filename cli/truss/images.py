@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from truss.config_values import EDGE_PORT
 from truss.context import Context, Member
 from truss_server.protocol import MANIFEST, READY
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from truss.release import PackageFile, ReleasePlan
-
-PORT = 8080
-"""Where the server listens inside its container."""
 
 UID = 10001
 """User and group of the server inside its container, nobody's on the machine around it."""
@@ -94,7 +92,7 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
         f"install the server on {base}",
         *server,
         installs=True,
-        port=PORT,
+        port=EDGE_PORT,
         uid=UID,
         ready=READY,
     )

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["nothing", "swap", "load", "environment", "rebuild"]
 
-REBUILD_KEYS = ("base_image", "system_packages", "build_commands", "python_version", "resources", "runtime")
+REBUILD_KEYS = (
+    "base_image",
+    "system_packages",
+    "build_commands",
+    "docker_server",
+    "python_version",
+    "resources",
+    "runtime",
+)
 """Keys of config.yaml that decide how the server is built or started, not what the model does."""
 
 OWN_FILES = frozenset({"release.json"})
@@ -172,6 +180,8 @@ def _no_python(file: PackageFile, error: SyntaxError | ValueError) -> PackageErr
 def _plan_files(old: Snapshot, new: Snapshot, files: _Files) -> Patch:
     """Plan changed files where the settings stayed."""
     config = new.plan.config
+    if config.docker_server is not None:
+        return files.patch("load", "a server of your own is started again with each edit")
     settings = {CONFIG, config.requirements_file or CONFIG}
     code = {path for path in files.all if path in {*old.modules.sources, *new.modules.sources}}
     code |= {path for path in files.all if path in {*old.broken, *new.broken}}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from docker.errors import NotFound
 from docker.types import LogConfig
 
+from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, PORT, RELEASE_LABEL, base_image, plan_images
+from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, base_image, plan_images
 from truss.release import Release
 from truss.state import locked, state_folder
 from truss.targets.docker_build import ImageBuilder
@@ -205,10 +206,10 @@ class DockerTarget:
             name=name,
             command=["--environment", environment, *control_options(environment)],
             labels=dict(labels),
-            ports=[PORT],
+            ports=[EDGE_PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
             host_config=self._client.create_host_config(
-                port_bindings={PORT: (LOOPBACK, port)},
+                port_bindings={EDGE_PORT: (LOOPBACK, port)},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),

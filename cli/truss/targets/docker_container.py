@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from truss.images import MODEL_LABEL, PORT, RELEASE_LABEL
+from truss.config_values import EDGE_PORT
+from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.release import Deployment
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Container:
             id=found["Id"],
             name=found["Name"].removeprefix("/"),
             labels=config["Labels"],
-            port=int(found["HostConfig"]["PortBindings"][f"{PORT}/tcp"][0]["HostPort"]),
+            port=int(found["HostConfig"]["PortBindings"][f"{EDGE_PORT}/tcp"][0]["HostPort"]),
             running=state["Running"] or state["Restarting"],
             code=state["ExitCode"],
             stop_timeout=config["StopTimeout"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from truss_server.edge.client import Client
+    from truss_server.edge.tunnel import Tunnel
     from truss_server.edge.websockets import Session
 
 LINE = 64 * 1024
@@ -76,7 +77,7 @@ class Log:
         record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
         self._put(record)
 
-    def access(self, client: Client | Session, seconds: float) -> None:
+    def access(self, client: Client | Session | Tunnel, seconds: float) -> None:
         """Log an answered request, with how long it took; the line is made on the log's thread."""
         self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
 
@@ -143,7 +144,7 @@ def _stamp(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
-def _access_fields(client: Client | Session, seconds: float) -> dict[str, Any]:
+def _access_fields(client: Client | Session | Tunnel, seconds: float) -> dict[str, Any]:
     scope = client.scope
     return {
         "levelname": "INFO",
