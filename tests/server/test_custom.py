@@ -423,6 +423,12 @@ while True:
         connection.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
     elif data:
         {answer}
+    try:  # a body that was not read would have the system throw away what was sent
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+    except OSError:
+        pass
     connection.close()
 """
 

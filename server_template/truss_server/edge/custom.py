@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,14 @@ class CustomServer(Worker):
     async def _run(self) -> str:
         """Run the process to its end; return how it ended, in words."""
         wanted = self._settings["server_port"]
-        port = choose_port(wanted)
+        port, lock = reserve_port(wanted)
+        with lock:
+            reason = await self._run_on(port)
+        if port != wanted and not self.ready.done():
+            reason += f" ({wanted} is taken on this machine, so PORT was {port}: has it listened there?)"
+        return reason
+
+    async def _run_on(self, port: int) -> str:
         command = [_PORT.sub(str(port), word) for word in shlex.split(self._settings["start_command"])]
         try:
             self._process = process = await self._launch(command, port)
@@ -116,10 +124,7 @@ class CustomServer(Worker):
         probing = loop.create_task(self._probe())
         if self._ended:  # while it was being started
             self.kill()
-        code = await process.wait()
-        reason = describe_exit(code)
-        if port != wanted and not self.ready.done():
-            reason += f" ({wanted} is taken on this machine, so PORT was {port}: has it listened there?)"
+        reason = describe_exit(await process.wait())
         probing.cancel()
         self.link = self._upstream = None
         upstream.lost(f"{reason} while it was working on this request")
@@ -170,22 +175,33 @@ def _path(version: Version, given: str) -> list[str]:
     return [own, given] if config["requirements"] or config["requirements_file"] else [given, own]
 
 
-def choose_port(wanted: int) -> int:
-    """Return a port that nobody listens on: the wanted one, or any.
+def reserve_port(wanted: int) -> tuple[int, socket.socket]:
+    """Return a port that nobody listens on, the wanted one or any, and what keeps other edges off it until closed.
+
+    Between this look and the moment in which the server listens another edge might take the port, too, and each
+    would take the other's server for its own.
 
     Raises:
         OSError: There is none.
     """
     with suppress(OSError):
-        return _bindable(wanted)
-    return _bindable(0)
+        return _reserve(wanted)
+    return _reserve(0)
 
 
-def _bindable(port: int) -> int:
+def _reserve(wanted: int) -> tuple[int, socket.socket]:
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(("", port))  # all interfaces: the server may listen on each of them
-        return int(one.getsockname()[1])
+        one.bind(("", wanted))  # all interfaces: the server may listen on each of them
+        port = int(one.getsockname()[1])
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":  # a name that is no file and ends with its holder: nowhere else
+            lock.bind(f"\0truss-port-{port}")
+    except OSError:
+        lock.close()
+        raise
+    return port, lock
 
 
 def start_process(version: Version, log: Log) -> Worker:
