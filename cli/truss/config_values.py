@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from truss.names import slug
+from truss.names import is_secret_name, slug
 from truss.requirements import objection, without_comment
 from truss_server.protocol import MANIFEST
 
@@ -74,8 +74,8 @@ def _variable_name(name: str) -> str:
 
 
 def _secret_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in {".", ".."}:
-        raise problem("is no name of a secret", "Take letters, digits, `_`, `-` and `.`.")
+    if not is_secret_name(name):
+        raise problem("is no name of a secret", "Take letters, digits, `_`, `-` and `.`, not first.")
     return name
 
 

@@ -37,6 +37,8 @@ TAG_LENGTH = 12
 MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
+SECRETS_LABEL = "truss.secrets"
+"""Names of the secrets that a release asks for."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _release(plan: ReleasePlan, parent: str) -> Image:
         digest=plan.manifest.digest,
         tool_version=plan.manifest.tool_version,
         drain_timeout=plan.config.runtime.drain_timeout,
+        secrets=" ".join(sorted(plan.config.secrets)),
     )
     folders = tuple(PurePosixPath("release", name) for name in names)
     context = Context((_text("Dockerfile", dockerfile), manifest, *code), folders)

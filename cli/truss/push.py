@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
 from truss.plan import plan_release
+from truss.secrets import find_secrets
 from truss.signals import signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -107,6 +109,7 @@ def push(
     clock: Clock,
     progress: Progress,
     finish: ExitStack,
+    environ: Mapping[str, str] = os.environ,
 ) -> Pushed:
     """Deploy a package.
 
@@ -119,6 +122,7 @@ def push(
         progress: Told of each step.
         finish: Closed by the caller when it has told the outcome. From the point of no return on, signals are
             held until then.
+        environ: The user's environment.
 
     Raises:
         TrussError: A step failed; what it had started was ended.
@@ -130,6 +134,8 @@ def push(
         methods = model_methods(plan.config, plan.files)
         if unused := plan.config.unused():
             progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
+        for name in unset_secrets(plan, environ):
+            progress.note(f"The secret {name} is not set and has no default: `truss secrets set {name}`.")
         if "predict" in methods and takes_no_inputs(methods["predict"]):
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
@@ -147,6 +153,13 @@ def push(
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
     return Pushed(plan, started[0], frozenset(methods))
+
+
+def unset_secrets(plan: ReleasePlan, environ: Mapping[str, str]) -> list[str]:
+    """Return the names of secrets that a model which asks for them would not get."""
+    needed = [name for name, default in plan.config.secrets.items() if not default]
+    found = find_secrets(needed, environ)
+    return [name for name in needed if name not in found]
 
 
 def choose_target(target: Callable[[str], Target], wanted: str | None, progress: Progress) -> Target:

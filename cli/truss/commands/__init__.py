@@ -14,6 +14,7 @@ SUMMARIES = {
     "list": "Show what is deployed.",
     "logs": "Show what a deployed model prints and logs.",
     "stop": "Stop a deployed model.",
+    "secrets": "Keep secrets that models ask for.",
     "config": "Check config.yaml, show it with its defaults, or print its schema.",
 }
 """Every command with its one-line help, in the order in which a newcomer meets them."""

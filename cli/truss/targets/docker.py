@@ -13,7 +13,7 @@ from docker.types import LogConfig
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
-from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, base_image, plan_images
+from truss.images import DRAIN_LABEL, MODEL_LABEL, RELEASE_LABEL, SECRETS_LABEL, base_image, plan_images
 from truss.release import Release
 from truss.state import locked, state_folder
 from truss.targets.docker_build import ImageBuilder
@@ -30,6 +30,7 @@ from truss.targets.docker_container import (
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
 from truss.targets.docker_images import ReleaseImages
+from truss.targets.docker_secrets import MountedSecrets, forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,7 +201,9 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._images.labels_of(release.reference)[DRAIN_LABEL])
+        asked = self._images.labels_of(release.reference)
+        drain = float(asked[DRAIN_LABEL])
+        secrets = MountedSecrets(self._environ, release.model, environment)
         self._client.create_container(
             release.reference,
             name=name,
@@ -212,6 +215,7 @@ class DockerTarget:
                 port_bindings={EDGE_PORT: (LOOPBACK, port)},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
+                mounts=secrets.mount(asked.get(SECRETS_LABEL, "").split()),
                 log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
             ),
         )
@@ -245,6 +249,10 @@ class DockerTarget:
         for container in self._containers(model, environment):
             if container.is_candidate:
                 self._undo(container.id, container.labels[REPLACES_LABEL])
+        secrets = MountedSecrets(self._environ, model, environment)
+        if secrets.there:
+            left = [self._client.inspect_container(one.id) for one in self._containers(model, environment)]
+            secrets.sweep(left)
 
     def _listed(self, model: str | None = None, environment: str | None = None) -> list[Container]:
         """Return the containers that are deployments, of a model and an environment or of all."""
@@ -283,7 +291,9 @@ class DockerTarget:
     def _remove(self, name: str) -> None:
         """Remove a container, running or not, if it is there."""
         with engine_errors("remove a container"), suppress(NotFound):
+            found = self._client.inspect_container(name)
             self._client.remove_container(name, force=True, v=True)
+            forget(found)
 
     def _undo(self, name: str, replaced: str) -> None:
         """Remove a candidate and start what it replaced, which may still be about to end."""

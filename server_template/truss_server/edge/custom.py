@@ -18,7 +18,7 @@ from truss_server.edge.output import copy_output
 from truss_server.edge.upstream import Upstream
 from truss_server.edge.version import RefusedError
 from truss_server.edge.worker import ASK_TIMEOUT, LAST_WORDS, STOP_TIMEOUT, Worker, describe_exit
-from truss_server.protocol import ENVIRONMENT_VARIABLE
+from truss_server.protocol import ENVIRONMENT_VARIABLE, SECRETS_FOLDER, SECRETS_VARIABLE
 
 if TYPE_CHECKING:
     from truss_server.edge.logs import Log
@@ -146,6 +146,7 @@ class CustomServer(Worker):
         version = self._version
         config = version.manifest.config
         environment = {
+            SECRETS_VARIABLE: SECRETS_FOLDER,
             "PYTHONUNBUFFERED": "1",  # what it prints is to be seen when it prints it
             **os.environ,
             **config["environment_variables"],  # the author's, and not the server's
