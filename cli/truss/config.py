@@ -87,8 +87,8 @@ class TrussConfig(Section):
     )
     secrets: dict[SecretName, str | None] = Field(
         default={},
-        description="Names of secrets that the model may ask for, with a default or without. A value comes from the "
-        "file `/secrets/NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
+        description="Names of secrets that the model may ask for, with a default or without. A value comes from "
+        "`truss secrets set NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
         examples=[{"hf_access_token": None}],
     )
     data_dir: Inside = Field(
@@ -169,6 +169,8 @@ class TrussConfig(Section):
         data = self.model_dump(mode="json")
         if self.runtime.predict_concurrency is None:
             data["runtime"]["predict_concurrency"] = DEFAULT_CONCURRENCY
+        if self.docker_server is None:
+            del data["docker_server"]
         return data
 
 

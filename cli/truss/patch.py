@@ -135,7 +135,9 @@ def _facts(file: PackageFile | None) -> tuple[str, bool] | None:
 def _why_rebuild(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
     before, after = old.plan.manifest, new.plan.manifest
     reasons = [
-        f"`{key}` in {CONFIG} changed" for key in REBUILD_KEYS if before.config[key] != after.config[key]
+        f"`{key}` in {CONFIG} changed"
+        for key in REBUILD_KEYS
+        if before.config.get(key) != after.config.get(key)
     ]
     if old.plan.config.asked_python != new.plan.config.asked_python and not reasons:
         reasons.append(f"`python_version` in {CONFIG} changed")

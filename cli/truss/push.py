@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from truss.client import HttpClient
+    from truss.config import TrussConfig
     from truss.deps import Clock
     from truss.log_lines import LogRecord
     from truss.progress import Progress
@@ -71,12 +72,12 @@ class Wait:
 
     Attributes:
         seconds: The longest.
-        model_file: Of the package.
+        reason: Why it may take long, as far as the package says.
         runs_on: Whether a deployment is there that goes on instead.
     """
 
     seconds: float
-    model_file: str
+    reason: str
     runs_on: bool
 
     @property
@@ -148,7 +149,7 @@ def push(
         with progress.step("start"):
             started.append(chosen.start(release, wish.environment, port=port))
         with progress.step("wait until ready"):
-            wait = Wait(wish.seconds, str(plan.config.model_file), runs_on=before is not None)
+            wait = Wait(wish.seconds, _still_doing(plan.config), runs_on=before is not None)
             wait_until_ready(chosen, started[0], wait, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
@@ -160,6 +161,16 @@ def unset_secrets(plan: ReleasePlan, environ: Mapping[str, str]) -> list[str]:
     needed = [name for name, default in plan.config.secrets.items() if not default]
     found = find_secrets(needed, environ)
     return [name for name in needed if name not in found]
+
+
+def _still_doing(config: TrussConfig) -> str:
+    """Return what goes on in a server that is not ready and says nothing."""
+    if config.docker_server is not None:
+        asked = config.docker_server.readiness_endpoint
+        return (
+            f"`readiness_endpoint`, {asked}, has not answered 2xx on the port that the variable PORT names."
+        )
+    return f"`load()` of {config.model_file}, or what the file does when imported, is still running."
 
 
 def choose_target(target: Callable[[str], Target], wanted: str | None, progress: Progress) -> Target:
@@ -258,7 +269,7 @@ def late_error(records: Iterable[LogRecord], wait: Wait) -> StartError:
     """Return what to say of a model that was not ready in time."""
     message = f"The model was not ready after {wait.seconds:g} s."
     if not any(record.level in LOUD for record in records):
-        message += f" `load()` of {wait.model_file}, or what the file does when imported, is still running."
+        message += f" {wait.reason}"
     hint = f"--timeout SECONDS waits longer.{wait.consolation}"
     return StartError(message, details=format_records(records), hint=hint)
 

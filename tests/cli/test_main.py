@@ -40,6 +40,7 @@ Commands:
   list     Show what is deployed.
   logs     Show what a deployed model prints and logs.
   stop     Stop a deployed model.
+  secrets  Keep secrets that models ask for.
   config   Check config.yaml, show it with its defaults, or print its schema.
 """
 

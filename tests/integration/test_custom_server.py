@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 
 from tests.harness import Outcome, spawn_truss
 from tests.helpers import build_tree, wait_until
+from tests.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,48 @@ def test_a_push_of_a_broken_server(example: Path) -> None:
     assert "no weights" in pushed.stderr
     assert "What ran before runs on." in pushed.stderr
     assert httpx.get(f"{url}/v1/models").status_code == 200
+
+
+def test_a_port_in_the_command(example: Path) -> None:
+    """A command with a port of its own that is taken ends the push with what to do about it."""
+    config = example / "config.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = config.read_text().replace("$PORT", f"{port}\n  server_port: {port}")
+        config.write_text(text)
+        pushed = spawn_truss("push", "--target", "local", "--timeout", "60", cwd=example)
+
+    assert pushed.code == 5
+    assert f"{port} is taken on this machine, so PORT was" in pushed.stderr
+
+
+def test_a_server_that_is_never_ready(example: Path) -> None:
+    """A push that waits in vain names the endpoint it has waited for."""
+    config = example / "config.yaml"
+    config.write_text(config.read_text().replace("/ready", "/never"))
+    pushed = spawn_truss("push", "--target", "local", "--timeout", "3", cwd=example)
+
+    assert pushed.code == 5
+    assert "`readiness_endpoint`, /never, has not answered 2xx" in pushed.stderr
+
+
+def test_watching_the_example(example: Path) -> None:
+    """Each save starts the server again, and says so; a broken one leaves the one before serving."""
+    url = push(example, "local", "--environment", "development")["url"]
+    server = example / "model" / "server.py"
+    source = server.read_text()
+    watcher = Watcher(example, "watch", "--target", "local")
+    try:
+        watcher.wait("attached")
+        server.write_text(source.replace('"echo"', '"newer"'))
+        loaded = watcher.wait("loaded")
+        assert "a server of your own is started again with each edit" in loaded["reason"]
+        assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "newer"
+        server.write_text("raise SystemExit('no weights')\n")
+        assert "exit code 1" in watcher.wait("failed")["what"]
+        assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "newer"
+    finally:
+        watcher.end()
 
 
 @pytest.fixture
