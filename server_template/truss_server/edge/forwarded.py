@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from truss_server import wire
+from truss_server.edge.exchange import Exchange
 from truss_server.edge.hops import answer_headers, request_head
-from truss_server.edge.link import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

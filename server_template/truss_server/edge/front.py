@@ -42,6 +42,7 @@ class CustomApplication:
     def __init__(
         self, environment: str, predict_endpoint: str, calls: ForwardRoutes, edge: Application
     ) -> None:
+        self.direct = calls.direct  # asked by the protocol; nothing here is a direct call
         self._environment = environment
         self._predict_endpoint = predict_endpoint
         self._calls = calls

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from truss_server.edge.client import Client
+    from truss_server.edge.direct import Call
     from truss_server.edge.tunnel import Tunnel
     from truss_server.edge.websockets import Session
 
@@ -77,7 +78,7 @@ class Log:
         record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
         self._put(record)
 
-    def access(self, client: Client | Session | Tunnel, seconds: float) -> None:
+    def access(self, client: Client | Session | Call | Tunnel, seconds: float) -> None:
         """Log an answered request, with how long it took; the line is made on the log's thread."""
         self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
 
@@ -129,14 +130,17 @@ class Log:
 
 def format_record(record: dict[str, Any]) -> bytes:
     """Return the line of one record; `time` becomes `asctime` in local time with milliseconds."""
-    seconds = record.pop("time")
+    seconds = record["time"]
+    line = {"asctime": f"{_stamp(int(seconds))},{int(seconds % 1 * 1000):03d}"}
     if "client" in record:
-        record = _access_fields(record["client"], record["seconds"])
-    message = record["message"]
+        line |= _access_fields(record["client"], record["seconds"])
+    else:
+        line |= record
+        del line["time"]
+    message = line["message"]
     if len(message) > LINE:
-        record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
-    stamp = f"{_stamp(int(seconds))},{int(seconds % 1 * 1000):03d}"
-    return dump_json({"asctime": stamp, **record}) + b"\n"
+        line["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
+    return dump_json(line) + b"\n"
 
 
 @functools.lru_cache(maxsize=2)
@@ -144,7 +148,7 @@ def _stamp(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
-def _access_fields(client: Client | Session | Tunnel, seconds: float) -> dict[str, Any]:
+def _access_fields(client: Client | Session | Call | Tunnel, seconds: float) -> dict[str, Any]:
     scope = client.scope
     return {
         "levelname": "INFO",

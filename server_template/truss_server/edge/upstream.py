@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from truss_server.edge.forwarded import BAD_GATEWAY, Connection, Forwarded
-from truss_server.edge.link import Exchange, Link
+from truss_server.edge.link import Link
 
 if TYPE_CHECKING:
     import asyncio
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from truss_server import wire
     from truss_server.edge.asks import Ask
+    from truss_server.edge.exchange import Exchange
 
 HOST = "127.0.0.1"
 
