@@ -124,7 +124,7 @@ async def websocket(scope, receive, send):
         await send({"type": "websocket.http.response.body", "body": b"no"})
         return
     await send({"type": "websocket.accept", "subprotocol": (scope["subprotocols"] or [None])[0]})
-    await send({"type": "websocket.send", "text": scope["path"]})
+    await send({"type": "websocket.send", "text": scope["path"] + ("?x=1" if scope["query_string"] == b"x=1" else "")})
     while (event := await receive())["type"] != "websocket.disconnect":
         if event.get("text") == "close":
             await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
@@ -266,6 +266,14 @@ def test_metrics_of_both(edge: Edge) -> None:
     assert 'truss_requests_total{method="predict",status="200"}' in text
 
 
+def test_metrics_that_are_none(servers: Servers) -> None:
+    """A page that the server shows for any path is none of its metrics."""
+    page = "connection.sendall(b'HTTP/1.0 200 OK\\r\\ncontent-type: text/html\\r\\n\\r\\n<html>')"
+    edge = start(servers, files={"model/server.py": raw_server(page)})
+
+    assert "<html>" not in edge.http.get("/metrics").text
+
+
 def test_keep_alive_connections_are_reused_and_kept_apart(edge: Edge) -> None:
     """Many requests at once, each with a body of its own, get each its own answer."""
 
@@ -378,6 +386,7 @@ def test_a_crash_before_the_answer(own: Edge) -> None:
 
     assert response.status_code == 502
     assert "SIGKILL" in read_error(response)["error"]
+    assert own.http.get("/health/live").status_code == 200
     own.gates.close("death")
     wait_until(lambda: own.post("/predict", {}).status_code == 200, 20, what="the server to come back")
     assert "truss_worker_restarts_total 1.0" in own.http.get("/metrics").text
@@ -472,9 +481,9 @@ def test_an_answer_that_breaks_off(servers: Servers, length: str) -> None:
 
 def test_websockets(edge: Edge) -> None:
     """A websocket is passed through: path, subprotocol, text, bytes, and the server's close."""
-    with websocket(edge, "/chat", subprotocols=["one"]) as ws:
+    with websocket(edge, "/ch%20at?x=1", subprotocols=["one"]) as ws:
         assert ws.subprotocol == "one"
-        assert ws.recv() == "/chat"
+        assert ws.recv() == "/ch at?x=1"
         ws.send("ü" * 70_000)
         assert ws.recv() == "ü" * 70_000
         ws.send(b"\x00\x01")

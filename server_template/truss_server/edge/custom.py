@@ -61,7 +61,7 @@ class CustomServer(Worker):
     async def ask(self, method: str) -> bytes | None:
         """Return whether it says that it is ready, or its metrics; None where it does not answer in time."""
         if method == "metrics":
-            answer = await self._get("/metrics")
+            answer = await self._get("/metrics", of_type=b"text/plain")
             return None if answer is None else wire.pack(answer.decode("utf-8", "replace"))
         return wire.pack(await self._get(self._settings["readiness_endpoint"]) is not None)
 
@@ -80,8 +80,8 @@ class CustomServer(Worker):
         self.kill()
         await self.life
 
-    async def _get(self, path: str) -> bytes | None:
-        """Ask a route; return the answer's body, None where it is no 2xx."""
+    async def _get(self, path: str, of_type: bytes = b"") -> bytes | None:
+        """Ask a route; return the answer's body, None where it is no 2xx or none of a type."""
         if self._upstream is None:
             return None
         scope = {
@@ -97,10 +97,9 @@ class CustomServer(Worker):
             return None
         finally:
             exchange.abandon()
-        succeeded = (
-            exchange.error is None and exchange.head is not None and exchange.head["status"] in _SUCCESS
-        )
-        return body if succeeded else None
+        if exchange.error is not None or exchange.head is None or exchange.head["status"] not in _SUCCESS:
+            return None
+        return body if dict(exchange.head["headers"]).get(b"content-type", b"").startswith(of_type) else None
 
     async def _run(self) -> str:
         """Run the process to its end; return how it ended, in words."""

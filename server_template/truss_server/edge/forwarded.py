@@ -74,7 +74,7 @@ class Forwarded(Exchange):
         """Send a piece of the request's body, as fast as the server reads it; stops when the answer is over."""
         await asyncio.wait({self._beginning})
         connection = self._connection
-        if connection is None or self.over or self._sent_all:
+        if connection is None or not connection.usable or self.over or self._sent_all:
             return
         self._sent_all = bool(last)
         piece = bytes(message)

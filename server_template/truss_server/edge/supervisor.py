@@ -115,7 +115,7 @@ class Supervisor:
 
     async def alive(self) -> bool:
         """Return whether what serves lives; where nothing does, the edge does and is about to start it."""
-        return self._serving is None or await self._serving.is_alive()
+        return self.link is None or self._serving is None or await self._serving.is_alive()
 
     async def ask_metrics(self) -> bytes:
         """Return the metrics the model's code registered, as text; empty where there are none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -166,21 +167,20 @@ class Tunnel(_Pipe):
     async def _serve(self, head: bytes) -> None:
         """Serve one websocket from its handshake to its end."""
         line, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
-        url = httptools.parse_url(line.split(b" ")[1])
+        target, _, query = line.split(b" ")[1].partition(b"?")
         headers = [(name, value) for name, _, value in (field.partition(b": ") for field in fields)]
-        path = url.path.decode("ascii")
-        self.scope = {
-            "method": "WEBSOCKET",
-            "path": path,
-            "query_string": url.query or b"",
-            "headers": headers,
-        }
+        path = target.decode("latin-1")
+        self.scope = {"method": "WEBSOCKET", "path": path, "query_string": query, "headers": headers}
         self.ask = Ask(self.scope, PLAIN)
         watch = Stopwatch(self._shared.metrics, "websocket")
         try:
             await self._open()
         except AnswerError as exc:
             self._refuse(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the connection ends
+            text = f"{type(exc).__name__}: {exc}"
+            self._shared.log.write("ERROR", text, exc_info=format_exc(), **self.ask.log_fields)
+            self.transport.abort()
         finally:
             if self._server is not None:
                 self._server.transport.abort()
@@ -220,7 +220,7 @@ class Tunnel(_Pipe):
         upstream.tunnels.add(server.lose)
         try:
             query = self.scope["query_string"]
-            lines = [b"GET %b HTTP/1.1" % (target.encode("ascii") + (b"?" + query if query else b""))]
+            lines = [b"GET %b HTTP/1.1" % (target.encode("latin-1") + (b"?" + query if query else b""))]
             lines += [b"%b: %b" % header for header in request_headers(self.scope["headers"], self.ask)]
             lines += [b"connection: Upgrade", b"upgrade: websocket"]
             server.transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
