@@ -137,7 +137,9 @@ class Protocol(HttpToolsProtocol):
         self._call = None
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
-        self.transport.write(_opening(self.server_state.default_headers) + head + rest)
+        self.transport.write_whole(  # type: ignore[attr-defined]  # a Joining
+            _opening(self.server_state.default_headers) + head + rest
+        )
         if self._waiting is None:
             self._wait()
 
@@ -175,9 +177,10 @@ class Protocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self._call is None and (self.cycle is None or self.cycle.response_complete)
 
-    def _wait(self) -> None:
+    def _wait(self, since: float | None = None) -> None:
         """Give the client its time to send a head."""
-        self._waiting = self.loop.call_later(self.timeout_keep_alive, self._look, self._begun)
+        end = (since or self.loop.time()) + self.timeout_keep_alive
+        self._waiting = self.loop.call_at(end, self._look, self._begun)
 
     def _look(self, before: Any) -> None:
         """End a connection on which no request has come since the timer was set."""
@@ -188,7 +191,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self._begun is not before:
             if self.timeout_keep_alive_task is None:
-                self._wait()
+                self._wait(None if self._in_head() else self._answered_at)
         elif self._in_head():
             self.refuse(408, f"the request's head did not come within {self.timeout_keep_alive:g} s")
         else:
