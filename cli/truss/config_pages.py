@@ -38,6 +38,7 @@ Keys that this version does not support yet are an error that says so: {later}.
 ## Requirements
 
 A package whose model imports `fastapi` or `starlette` without listing them gets them: asking by importing is asking.
+A `docker_server` gets what is listed.
 
 On the target `local`, a package without requirements runs in the interpreter that truss runs in,
 with what is installed there. With requirements it has an environment of its own that holds exactly them,

@@ -58,6 +58,8 @@ def _requirements(
         listed = list(config.requirements)
     else:
         listed = _read_file(package / config.requirements_file)
+    if config.docker_server is not None:  # what its own image brings need not be installed again
+        return tuple(listed)
     return (*listed, *implied(listed, imported_modules(code_files(files, config), memory)))
 
 
