@@ -210,7 +210,7 @@ def test_manifest_is_json(tmp_path: Path) -> None:
 
 
 def test_a_server_of_ones_own(tmp_path: Path) -> None:
-    """A package with a server needs no model class, nor its folder, and gets the requirements it lists and no others."""
+    """A package with a server needs no model class, nor its folder; it gets the requirements it lists, no others."""
     config = (
         "docker_server: {start_command: python packages/s.py, readiness_endpoint: /}\nrequirements: [torch]\n"
     )
