@@ -29,6 +29,7 @@ REBUILD_KEYS = (
     "python_version",
     "resources",
     "runtime",
+    "secrets",
 )
 """Keys of config.yaml that decide how the server is built or started, not what the model does."""
 
