@@ -121,7 +121,7 @@ ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
       truss.model=demo truss.release=$TRUSS_RELEASE truss.digest=<digest> \
       truss.package=$TRUSS_PACKAGE truss.tool_version=0.1.0 \
-      truss.drain_timeout=30.0
+      truss.drain_timeout=30.0 truss.secrets=""
 COPY release/ /app/
 """
 
