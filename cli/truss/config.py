@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from truss.config_problems import explain
-from truss.config_sections import BaseImage, ExternalData, Resources, Runtime, Section
+from truss.config_sections import BaseImage, DockerServer, ExternalData, Resources, Runtime, Section
 from truss.config_values import (
     CONFIG,
     ClassName,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 class TrussConfig(Section):
     """A package's `config.yaml`."""
-
-    later = frozenset({"docker_server"})
 
     model_name: ModelName | None = Field(
         default=None,
@@ -89,8 +87,8 @@ class TrussConfig(Section):
     )
     secrets: dict[SecretName, str | None] = Field(
         default={},
-        description="Names of secrets that the model may ask for, with a default or without. A value comes from the "
-        "file `/secrets/NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
+        description="Names of secrets that the model may ask for, with a default or without. A value comes from "
+        "`truss secrets set NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
         examples=[{"hf_access_token": None}],
     )
     data_dir: Inside = Field(
@@ -119,6 +117,7 @@ class TrussConfig(Section):
     model_class_name: ClassName = Field(
         default="Model", description="Name of the model's class.", examples=["Falcon"]
     )
+    docker_server: DockerServer | None = None
     base_image: BaseImage = BaseImage()
     resources: Resources = Resources()
     runtime: Runtime = Runtime()
@@ -176,6 +175,8 @@ class TrussConfig(Section):
         data = self.model_dump(mode="json")
         if self.runtime.predict_concurrency is None:
             data["runtime"]["predict_concurrency"] = DEFAULT_CONCURRENCY
+        if self.docker_server is None:
+            del data["docker_server"]
         return data
 
 

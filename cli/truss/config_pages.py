@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from truss.config import TrussConfig
-from truss.config_sections import Section
+from truss.config_sections import section_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic.fields import FieldInfo
+
+    from truss.config_sections import Section
 
 _INTRODUCTION = """\
 # config.yaml
@@ -36,6 +38,7 @@ Keys that this version does not support yet are an error that says so: {later}.
 ## Requirements
 
 A package whose model imports `fastapi` or `starlette` without listing them gets them: asking by importing is asking.
+A `docker_server` gets what is listed.
 
 On the target `local`, a package without requirements runs in the interpreter that truss runs in,
 with what is installed there. With requirements it has an environment of its own that holds exactly them,
@@ -76,20 +79,15 @@ def examples() -> Iterator[tuple[str, Any]]:
 
 def _fields(section: type[Section], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        inner = _inner(field)
+        inner = section_of(field.annotation)
         if inner is not None:
             yield from _fields(inner, f"{above}{name}.")
         elif name not in section.unused_keys():
             yield above + name, field
 
 
-def _inner(field: FieldInfo) -> type[Section] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
 def _row(name: str, field: FieldInfo) -> str:
-    default = "" if field.default is None else f"`{_flow(field.default)}`"
+    default = "" if field.is_required() or field.default is None else f"`{_flow(field.default)}`"
     example = _flow(examples_of[0]) if (examples_of := field.examples) else ""
     return f"| `{name}` | {default} | {field.description} | `{name.rpartition('.')[2]}: {example}` |"
 
@@ -103,14 +101,14 @@ def _flow(value: object) -> str:
 def _unused(section: type[Section], above: str = "") -> Iterator[str]:
     yield from (above + name for name in sorted(section.unused_keys()))
     for name, field in section.model_fields.items():
-        if (inner := _inner(field)) is not None:
+        if (inner := section_of(field.annotation)) is not None:
             yield from _unused(inner, f"{above}{name}.")
 
 
 def _later(section: type[Section], above: str = "") -> Iterator[str]:
     yield from (above + name for name in sorted(section.later))
     for name, field in section.model_fields.items():
-        if (inner := _inner(field)) is not None:
+        if (inner := section_of(field.annotation)) is not None:
             yield from _later(inner, f"{above}{name}.")
 
 

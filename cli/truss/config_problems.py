@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
+from truss.config_sections import section_of
 from truss.errors import PackageError
 
 if TYPE_CHECKING:
@@ -85,13 +84,9 @@ def _meant(above: Location, key: str, section: type[Section], schema: type[Secti
 
 
 def _inner(section: type[Section], *, in_lists: bool = False) -> dict[str, type[Section]]:
-    found = {}
-    for name, field in section.model_fields.items():
-        kind = next(iter(get_args(field.annotation)), None) if in_lists else None
-        for one in (field.annotation, kind):
-            if isinstance(one, type) and issubclass(one, BaseModel):
-                found[name] = cast("type[Section]", one)
-    return found
+    fields = section.model_fields.items()
+    found = {name: section_of(field.annotation, in_lists=in_lists) for name, field in fields}
+    return {name: inner for name, inner in found.items() if inner is not None}
 
 
 def _paths(section: type[Section], above: Location = ()) -> Iterator[Location]:

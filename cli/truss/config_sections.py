@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -16,11 +16,14 @@ from pydantic import (
 from truss.config_values import (
     UNUSED,
     Accelerator,
+    Command,
     Cpu,
     Inside,
     Line,
     Memory,
+    Port,
     Program,
+    Route,
     Sha256,
     Unused,
     Url,
@@ -79,6 +82,19 @@ class Section(BaseModel):
         return names
 
 
+def section_of(annotation: Any, *, in_lists: bool = False) -> type[Section] | None:
+    """Return the section that a field holds, always or where it is written; None for one that holds a value.
+
+    Args:
+        annotation: Of the field.
+        in_lists: Whether a list of sections counts, too.
+    """
+    if get_origin(annotation) is tuple and not in_lists:
+        return None
+    arms = get_args(annotation) or (annotation,)
+    return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)), None)
+
+
 class BaseImage(Section):
     """The image that the model's image is made from."""
 
@@ -105,6 +121,37 @@ class ExternalData(Section):
     backend: Literal["http_public"] = "http_public"
     name: Line | None = None
     sha256: Sha256 | None = None
+
+
+class DockerServer(Section):
+    """A server of your own in place of the model's class, on both targets; docs/custom-server.md tells all of it."""
+
+    later = frozenset({"no_build"})
+
+    start_command: Command = Field(
+        description="Starts it in the foreground, from the folder of the release and without a shell. `$PORT` in it, "
+        "and the variable PORT, are where it has to listen.",
+        examples=["python model/server.py --port $PORT"],
+    )
+    server_port: Port = Field(
+        default=8000,
+        description="What PORT is, where that is free: in a container always. 8080 is the port in front of it.",
+        examples=[8001],
+    )
+    predict_endpoint: Route = Field(
+        default="/predict",
+        description="Its route that `/predict` leads to; all its routes can be called as they are, too.",
+        examples=["/v1/chat/completions"],
+    )
+    readiness_endpoint: Route = Field(
+        description="Its route that answers 2xx when it can be called.", examples=["/health"]
+    )
+    liveness_endpoint: Route | None = Field(
+        default=None,
+        description="Its route that answers 2xx while it lives; without it, `readiness_endpoint`.",
+        examples=["/alive"],
+    )
+    run_as_user_id: Unused = None
 
 
 class Resources(Section):

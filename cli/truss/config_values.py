@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from truss.names import slug
+from truss.names import is_secret_name, slug
 from truss.requirements import objection, without_comment
 from truss_server.protocol import MANIFEST
 
 CONFIG = "config.yaml"
+
+EDGE_PORT = 8080
+"""Where the server listens inside its container."""
 
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
@@ -70,8 +74,8 @@ def _variable_name(name: str) -> str:
 
 
 def _secret_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in {".", ".."}:
-        raise problem("is no name of a secret", "Take letters, digits, `_`, `-` and `.`.")
+    if not is_secret_name(name):
+        raise problem("is no name of a secret", "Take letters, digits, `_`, `-` and `.`, not first.")
     return name
 
 
@@ -154,7 +158,37 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _command(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError as exc:
+        raise problem(
+            f"is no command: {str(exc).lower()}", "Write it as for a shell, which it is run without."
+        ) from exc
+    if not words:
+        raise problem("must not be empty")
+    return value
+
+
+def _port(value: int) -> int:
+    if value == EDGE_PORT:
+        raise problem(
+            f"{EDGE_PORT} is the port in front of your server, in the same container",
+            "Take another one, such as 8000, and have the command listen there.",
+        )
+    return value
+
+
+def _route(value: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", value):
+        raise problem(f"`{value}` is no route", "Write the path of a URL, such as `/health`.")
+    return value
+
+
 Line = Annotated[str, AfterValidator(_line)]
+Command = Annotated[Line, AfterValidator(_command)]
+Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
+Route = Annotated[str, AfterValidator(_route)]
 Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
 Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
 Inside = Annotated[str, AfterValidator(_inside)]

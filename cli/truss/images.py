@@ -36,6 +36,8 @@ RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
 GPUS_LABEL = "truss.gpus"
 PARENT_LABEL = "truss.parent"
+SECRETS_LABEL = "truss.secrets"
+"""Names of the secrets that a release asks for."""
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,14 @@ MAX_SOURCE = 1 << 22
 
 
 def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]) -> None:
-    """Refuse a package whose model cannot be there.
+    """Refuse a package whose model cannot be there. A server of the author's own needs no class.
 
     Raises:
         PackageError: The model's file is missing, is no Python, or binds no class of the configured name,
             or that class cannot be served.
     """
+    if config.docker_server is not None:
+        return
     path = config.model_file
     source = next((file.source for file in files if file.path == path), None)
     if source is None:
@@ -62,6 +64,8 @@ def check_model(package: Path, config: TrussConfig, files: Iterable[PackageFile]
 
 def model_methods(config: TrussConfig, files: Iterable[PackageFile]) -> dict[str, Function]:
     """Return the methods that the class of a model that was checked is seen to have, by name."""
+    if config.docker_server is not None:
+        return {}
     path = config.model_file
     source = next(file.source for file in files if file.path == path)
     try:

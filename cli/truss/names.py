@@ -14,3 +14,8 @@ def slug(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     joined = re.sub(r"[^a-z0-9]+", lambda gap: gap[0] if gap[0] in {".", "_", "-"} else "-", plain)
     return joined.strip("._-")[:MODEL_NAME_LENGTH].rstrip("._-")
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a text may name a secret, and so a file."""
+    return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", name) is not None

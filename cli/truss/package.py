@@ -146,7 +146,8 @@ def _collect(walk: _Walk, config: TrussConfig) -> None:
     walk.required_file(CONFIG)
     if config.requirements_file is not None:
         walk.required_file(config.requirements_file)
-    walk.folder(config.model_module_dir, required=True)
+    custom = config.docker_server is not None  # has no class, so perhaps no folder of it
+    walk.folder(config.model_module_dir, required=not custom or "model_module_dir" in config.model_fields_set)
     for field, folder in (
         ("bundled_packages_dir", config.bundled_packages_dir),
         ("data_dir", config.data_dir),

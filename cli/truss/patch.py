@@ -23,7 +23,7 @@ Kind = Literal["nothing", "swap", "load", "environment", "rebuild"]
 
 REBUILD_KEYS = (
     *("base_image", "system_packages", "build_commands", "python_version", "resources", "runtime"),
-    "external_data",
+    *("docker_server", "external_data", "secrets"),
 )
 """Keys of config.yaml that decide how the server is built or started, not what the model does."""
 
@@ -131,7 +131,9 @@ def _facts(file: PackageFile | None) -> tuple[str, bool] | None:
 def _why_rebuild(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
     before, after = old.plan.manifest, new.plan.manifest
     reasons = [
-        f"`{key}` in {CONFIG} changed" for key in REBUILD_KEYS if before.config[key] != after.config[key]
+        f"`{key}` in {CONFIG} changed"
+        for key in REBUILD_KEYS
+        if before.config.get(key) != after.config.get(key)
     ]
     if old.plan.config.asked_python != new.plan.config.asked_python and not reasons:
         reasons.append(f"`python_version` in {CONFIG} changed")
@@ -176,6 +178,8 @@ def _no_python(file: PackageFile, error: SyntaxError | ValueError) -> PackageErr
 def _plan_files(old: Snapshot, new: Snapshot, files: _Files) -> Patch:
     """Plan changed files where the settings stayed."""
     config = new.plan.config
+    if config.docker_server is not None:
+        return files.patch("load", "a server of your own is started again with each edit")
     settings = {CONFIG, *old.plan.settings, *new.plan.settings}
     code = {path for path in files.all if path in {*old.modules.sources, *new.modules.sources}}
     code |= {path for path in files.all if path in {*old.broken, *new.broken}}

@@ -39,7 +39,9 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
     files = package_files(package, config, memory, asked.files, external_files(config))
     check_model(package, config, files)
     added = (
-        () if asked.complete else implied(asked.lines, imported_modules(code_files(files, config), memory))
+        ()
+        if asked.complete or config.docker_server
+        else implied(asked.lines, imported_modules(code_files(files, config), memory))
     )
     wheels = named_files(package, {str(path) for line in asked.lines if (path := wheel_path(line))}, memory)
     model = config.model_slug(package)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,14 +18,16 @@ from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
 from truss.plan import plan_release
+from truss.secrets import find_secrets
 from truss.signals import signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
     from truss.client import HttpClient
+    from truss.config import TrussConfig
     from truss.deps import Clock
     from truss.log_lines import LogRecord
     from truss.progress import Progress
@@ -73,12 +76,12 @@ class Wait:
 
     Attributes:
         seconds: The longest.
-        model_file: Of the package.
+        reason: Why it may take long, as far as the package says.
         runs_on: Whether a deployment is there that goes on instead.
     """
 
     seconds: float
-    model_file: str
+    reason: str
     runs_on: bool
 
     @property
@@ -111,6 +114,7 @@ def push(
     clock: Clock,
     progress: Progress,
     finish: ExitStack,
+    environ: Mapping[str, str] = os.environ,
 ) -> Pushed:
     """Deploy a package.
 
@@ -123,6 +127,7 @@ def push(
         progress: Told of each step.
         finish: Closed by the caller when it has told the outcome. From the point of no return on, signals are
             held until then.
+        environ: The user's environment.
 
     Raises:
         TrussError: A step failed; what it had started was ended.
@@ -139,6 +144,8 @@ def push(
             progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
         if lacking := check_gpus(plan.config.resources, gpus_here(), require=wish.require_gpu):
             progress.note(lacking)
+        for name in unset_secrets(plan, environ):
+            progress.note(f"The secret {name} is not set and has no default: `truss secrets set {name}`.")
         if "predict" in methods and takes_no_inputs(methods["predict"]):
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
@@ -151,11 +158,28 @@ def push(
         with progress.step("start"):
             started.append(chosen.start(release, wish.environment, port=port))
         with progress.step("wait until ready"):
-            wait = Wait(wish.seconds, str(plan.config.model_file), runs_on=before is not None)
+            wait = Wait(wish.seconds, _still_doing(plan.config), runs_on=before is not None)
             wait_until_ready(chosen, started[0], wait, client=client, clock=clock, progress=progress)
         with progress.step("promote"):
             _promote(chosen, started[0], progress, finish)
     return Pushed(plan, started[0], frozenset(methods))
+
+
+def unset_secrets(plan: ReleasePlan, environ: Mapping[str, str]) -> list[str]:
+    """Return the names of secrets that a model which asks for them would not get."""
+    needed = [name for name, default in plan.config.secrets.items() if not default]
+    found = find_secrets(needed, environ)
+    return [name for name in needed if name not in found]
+
+
+def _still_doing(config: TrussConfig) -> str:
+    """Return what goes on in a server that is not ready and says nothing."""
+    if config.docker_server is not None:
+        asked = config.docker_server.readiness_endpoint
+        return (
+            f"`readiness_endpoint`, {asked}, has not answered 2xx on the port that the variable PORT names."
+        )
+    return f"`load()` of {config.model_file}, or what the file does when imported, is still running."
 
 
 def choose_target(target: Callable[[str], Target], wanted: str | None, progress: Progress) -> Target:
@@ -254,7 +278,7 @@ def late_error(records: Iterable[LogRecord], wait: Wait) -> StartError:
     """Return what to say of a model that was not ready in time."""
     message = f"The model was not ready after {wait.seconds:g} s."
     if not any(record.level in LOUD for record in records):
-        message += f" `load()` of {wait.model_file}, or what the file does when imported, is still running."
+        message += f" {wait.reason}"
     hint = f"--timeout SECONDS waits longer.{wait.consolation}"
     return StartError(message, details=format_records(records), hint=hint)
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from truss.config_values import EDGE_PORT
 from truss.context import Member
 from truss.gpus import gpus_wanted
 from truss.installs import install_files
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from truss.release import PackageFile, ReleasePlan
-
-PORT = 8080
-"""Where the server listens inside its container."""
 
 UID = 10001
 """User and group of the server inside its container, nobody's on the machine around it."""
@@ -90,7 +88,7 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
         f"install the server on {base}",
         (_ours("requirements.txt"), *_server_files()),
         (WHEELS,),
-        values={"port": PORT, "ready": READY, "python": python},
+        values={"port": EDGE_PORT, "ready": READY, "python": python},
         installs=True,
     )
     if plan.requirements:
@@ -124,6 +122,7 @@ def _release(plan: ReleasePlan) -> Stage:
         "drain_timeout": plan.config.runtime.drain_timeout,
         "gpus": gpus_wanted(plan.config.resources),
         "openapi": OPENAPI,
+        "secrets": " ".join(sorted(plan.config.secrets)),
     }
     folders = tuple(PurePosixPath("release", name) for name in names)
     return Stage("release", "add the code", (manifest, *code), folders, values)

@@ -24,6 +24,15 @@ READY = "/health/ready"
 ENVIRONMENT_VARIABLE = "TRUSS_ENVIRONMENT"
 """Names the environment (production, development, ...) to the server."""
 
+SECRETS_FOLDER = "/secrets"
+"""Where a server finds secrets as files, unless the variable below names another folder."""
+
+SECRETS_VARIABLE = "TRUSS_SECRETS_DIR"
+"""Names the folder of secrets to the server."""
+
+SECRET_VARIABLE = "TRUSS_SECRET_"  # noqa: S105 - the beginning of a name
+"""Begins the name of a variable that holds a secret, where no file does."""
+
 DEVELOPMENT = "development"
 """The environment whose deployments can be watched, and whose answers show the model's tracebacks."""
 

@@ -302,3 +302,49 @@ def test_folder_without_a_name() -> None:
         load("").model_slug(folder)
 
     assert caught.value.hint == "Write `model_name: my-model` into config.yaml."
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("{start_command: serve, readiness_endpoint: /, server_port: 8080}", "8080 is the port in front"),
+        (
+            "{start_command: serve, readiness_endpoint: /, server_port: 0}",
+            "docker_server.server_port: must be",
+        ),
+        ("{start_command: serve, readiness_endpoint: health}", "`health` is no route"),
+        ("{start_command: 'serve \"x', readiness_endpoint: /}", "is no command: no closing quotation"),
+        ("{readiness_endpoint: /}", "docker_server.start_command: is missing"),
+        (
+            "{start_command: serve, readiness_endpoint: /, start_comand: x}",
+            "unknown key `docker_server.start_comand`",
+        ),
+        ("{start_command: serve, readiness_endpoint: /, no_build: true}", "not supported by this version"),
+    ],
+)
+def test_a_server_that_cannot_be(tmp_path: Path, written: str, text: str) -> None:
+    """What is wrong with `docker_server` is told at its key."""
+    (tmp_path / "config.yaml").write_text(f"docker_server: {written}\n")
+    with pytest.raises(PackageError) as refused:
+        load_config(tmp_path)
+
+    assert text in refused.value.details
+
+
+def test_a_server_of_truss(tmp_path: Path) -> None:
+    """A `docker_server` as packages for Truss have it loads; what is not used here is named."""
+    (tmp_path / "config.yaml").write_text(
+        "docker_server:\n"
+        '  start_command: sh -c "HF_TOKEN=$(cat /secrets/hf) vllm serve x --port 8000"\n'
+        "  server_port: 8000\n"
+        "  predict_endpoint: /v1/chat/completions\n"
+        "  readiness_endpoint: /health\n"
+        "  liveness_endpoint: /health\n"
+        "  run_as_user_id: 1000\n"
+        "  no_build: false\n"
+    )
+    config = load_config(tmp_path)
+
+    assert config.docker_server is not None
+    assert config.docker_server.predict_endpoint == "/v1/chat/completions"
+    assert config.unused() == ["docker_server.run_as_user_id"]

@@ -14,6 +14,9 @@ from truss.config import load_config
 from truss.config_pages import examples, format_page, format_schema
 from truss.scaffold import COMMON, SCAFFOLDS
 
+REQUIRED = {"docker_server": {"start_command": "serve", "readiness_endpoint": "/"}}
+"""What a section cannot be without."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -26,9 +29,14 @@ def nested(name: str, value: object) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "example"), [*examples()], ids=lambda part: str(part)[:40])
 def test_each_key_has_an_example_that_loads(name: str, example: object, tmp_path: Path) -> None:
     """A key without an example, or with one that is wrong or is the default, would not help anybody."""
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(nested(name, example)))
+    written = nested(name, example)
+    section = name.partition(".")[0]
+    others = {section: REQUIRED[section]} if section in REQUIRED else {}
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({section: {**others[section], **written[section]}} if others else written)
+    )
     loaded: Any = load_config(tmp_path).model_dump()
-    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(others) if others else "")
     default: Any = load_config(tmp_path).model_dump()
     for part in name.split("."):
         loaded, default = loaded[part], default[part]

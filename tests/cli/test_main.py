@@ -41,6 +41,7 @@ Commands:
   logs     Show what a deployed model prints and logs.
   stop     Stop a deployed model.
   image    Build the image of a package, run it, or write its build context.
+  secrets  Keep secrets that models ask for.
   config   Check config.yaml, show it with its defaults, or print its schema.
 """
 

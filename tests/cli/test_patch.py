@@ -838,6 +838,12 @@ def test_executable_bit(edit: Edit, tmp_path: Path) -> None:
         ("model_name: falcon\npython_version: py311\n", "rebuild", "`python_version` in config.yaml changed"),
         ("model_name: falcon\nbase_image: {image: a}\n", "rebuild", "`base_image` in config.yaml changed"),
         ("model_name: falcon\nrequirements: [numpy]\n", "environment", "the requirements changed"),
+        ("model_name: falcon\nsecrets: {token: null}\n", "rebuild", "`secrets` in config.yaml changed"),
+        (
+            "model_name: falcon\ndocker_server: {start_command: serve, readiness_endpoint: /}\n",
+            "rebuild",
+            "`docker_server` in config.yaml changed",
+        ),
     ],
 )
 def test_settings(edit: Edit, config: str, kind: str, reason: str) -> None:
@@ -974,3 +980,12 @@ def test_file_that_changes_meanwhile(tmp_path: Path) -> None:
         PackageError, match=re.escape("packages/helper.py has changed while it was looked at.")
     ):
         Sources().snapshot(plan)
+
+
+def test_a_server_of_ones_own(edit: Edit) -> None:
+    """Any file of a package with a server has it started again, and the reason says so."""
+    server = "docker_server: {start_command: serve, readiness_endpoint: /}\n"
+    patch = edit({"model/model.py": "print('new')\n"}, base={**BASE, "config.yaml": server})
+
+    assert (patch.kind, patch.where) == ("load", "model/model.py")
+    assert patch.reasons == ("a server of your own is started again with each edit",)

@@ -208,3 +208,16 @@ def test_manifest_is_json(tmp_path: Path) -> None:
     manifest = json.loads(plan_release(package).manifest.to_json())
 
     assert manifest["config"]["model_metadata"] == {"when": "2024-01-31", "tags": ["a", 1, None, 0.5]}
+
+
+def test_a_server_of_ones_own(tmp_path: Path) -> None:
+    """A package with a server needs no model class, nor its folder; it gets the requirements it lists, no others."""
+    config = (
+        "docker_server: {start_command: python packages/s.py, readiness_endpoint: /}\nrequirements: [torch]\n"
+    )
+    package = write(tmp_path, {"config.yaml": config, "packages/s.py": "import fastapi\n"})
+    shutil.rmtree(package / "model")
+    planned = plan_release(package)
+
+    assert [str(file.path) for file in planned.files] == ["config.yaml", "packages/s.py"]
+    assert planned.requirements == ("torch",)

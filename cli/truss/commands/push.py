@@ -92,6 +92,7 @@ def command(
                 clock=deps.clock,
                 progress=progress,
                 finish=finish,
+                environ=deps.environ,
             )
         text = format_json(pushed) if output == "json" else format_text(pushed, here=package == deps.cwd)
         console.print_data(text)

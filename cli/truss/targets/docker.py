@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
 
+from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
 from truss.gpus import NO_TOOLKIT, gpus_here
-from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL
-from truss.stages import PORT
+from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
 from truss.state import locked, state_folder
 from truss.targets.docker_container import (
     CANDIDATE,
@@ -29,6 +29,7 @@ from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
 from truss.targets.docker_prune import prune
 from truss.targets.docker_releases import DockerReleases
+from truss.targets.docker_secrets import MountedSecrets, forget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -208,16 +209,20 @@ class DockerTarget:
         self, name: str, release: Release, environment: str, labels: Mapping[str, str], port: int
     ) -> None:
         """Create a container that can do nothing but serve."""
-        drain = float(self._releases.labels_of(release.reference)[DRAIN_LABEL])
+        asked = self._releases.labels_of(release.reference)
+        drain = float(asked[DRAIN_LABEL])
+        mounts = MountedSecrets(self._environ, release.model, environment).mount(
+            asked.get(SECRETS_LABEL, "").split()
+        )
         gpus = self._gpus_of(release)
         self._client.create_container(
             release.reference,
             name=name,
             command=["--environment", environment, *control_options(environment)],
             labels=dict(labels),
-            ports=[PORT],
+            ports=[EDGE_PORT],
             stop_timeout=math.ceil(drain) + STOP_MARGIN_SECONDS,
-            host_config=host_config(self._client, port, gpus),
+            host_config=host_config(self._client, port, gpus, mounts),
         )
 
     def _container(self, name: str) -> Container:
@@ -249,6 +254,10 @@ class DockerTarget:
         for container in self._containers(model, environment):
             if container.is_candidate:
                 self._undo(container.id, container.labels[REPLACES_LABEL])
+        secrets = MountedSecrets(self._environ, model, environment)
+        if secrets.there:
+            left = [self._client.inspect_container(one.id) for one in self._containers(model, environment)]
+            secrets.sweep(left)
 
     def _listed(self, model: str | None = None, environment: str | None = None) -> list[Container]:
         """Return the containers that are deployments, of a model and an environment or of all."""
@@ -287,7 +296,9 @@ class DockerTarget:
     def _remove(self, name: str) -> None:
         """Remove a container, running or not, if it is there."""
         with engine_errors("remove a container"), suppress(NotFound):
+            found = self._client.inspect_container(name)
             self._client.remove_container(name, force=True, v=True)
+            forget(found)
 
     def _undo(self, name: str, replaced: str) -> None:
         """Remove a candidate and start what it replaced, which may still be about to end."""

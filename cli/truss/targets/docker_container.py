@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from docker.types import DeviceRequest, LogConfig
 
+from truss.config_values import EDGE_PORT
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.release import Deployment
-from truss.stages import PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import docker
+    from docker.types import Mount
 
     from truss.release import Release
 
@@ -70,7 +71,7 @@ class Container:
             id=found["Id"],
             name=found["Name"].removeprefix("/"),
             labels=config["Labels"],
-            port=int(found["HostConfig"]["PortBindings"][f"{PORT}/tcp"][0]["HostPort"]),
+            port=int(found["HostConfig"]["PortBindings"][f"{EDGE_PORT}/tcp"][0]["HostPort"]),
             running=state["Running"] or state["Restarting"],
             code=state["ExitCode"],
             stop_timeout=config["StopTimeout"],
@@ -128,12 +129,13 @@ def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(f"{seconds}.{digits}").replace(tzinfo=timezone.utc)
 
 
-def host_config(client: docker.APIClient, port: int, gpus: int) -> dict[str, Any]:
-    """Return what a container of a deployment gets of the machine: a port, GPUs, and no rights beyond that."""
+def host_config(client: docker.APIClient, port: int, gpus: int, mounts: Sequence[Mount]) -> dict[str, Any]:
+    """Return what a container of a deployment gets of the machine: a port, GPUs, secrets, and no rights beyond that."""
     return client.create_host_config(
-        port_bindings={PORT: (LOOPBACK, port)},
+        port_bindings={EDGE_PORT: (LOOPBACK, port)},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
+        mounts=list(mounts),
         device_requests=[DeviceRequest(count=gpus, capabilities=[["gpu"]])] if gpus else None,
         log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
     )

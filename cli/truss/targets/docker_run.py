@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
 
+from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, StartError
-from truss.stages import PORT
 from truss.targets.docker_container import LOOPBACK, is_taken
 from truss.targets.docker_engine import engine_errors
 
@@ -75,10 +75,10 @@ class DockerRun:
         """Create a container that can do nothing but serve."""
         made = self._client.create_container(
             reference,
-            ports=[PORT],
+            ports=[EDGE_PORT],
             volumes=["/home/truss"],
             host_config=self._client.create_host_config(
-                port_bindings={PORT: (LOOPBACK, port)},
+                port_bindings={EDGE_PORT: (LOOPBACK, port)},
                 read_only=True,
                 tmpfs={"/tmp": ""},  # noqa: S108 of the container
                 cap_drop=["ALL"],

@@ -25,6 +25,7 @@ from truss.channel import connect
 from truss.environment import Wanted, model_python, prune_environments
 from truss.errors import EngineError, NotDeployedError, UsageError
 from truss.names import slug
+from truss.secrets import find_secrets
 from truss.state import state_folder
 from truss.targets.local_place import Place
 from truss.targets.local_releases import Releases
@@ -279,6 +280,7 @@ class LocalTarget:
                 environment=place.name,
                 drain=config["runtime"]["drain_timeout"],
                 versions=before.control if before else None,
+                secrets=find_secrets(config.get("secrets") or {}, self._environ),
             )
             server, process = launch(how, folder, listener)
             self._processes[server.folder.name] = process

@@ -15,14 +15,16 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from truss.errors import EngineError, NotDeployedError
 from truss.release import Deployment
+from truss.secrets import write_secrets
 from truss.state import is_held, locked, read_json, write_json
 from truss.targets.local_log import log_lines
+from truss_server.protocol import SECRETS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +45,9 @@ KILL_TIMEOUT = 10.0
 """Seconds the system may take to end a killed process."""
 
 RECORD, LOG, ALIVE = "server.json", "log", "alive"
+
+SECRETS = "secrets"
+"""Folder of the secrets of a server, as they were when it was started."""
 
 CONTROL = "control"
 """Folder of a server in development, with its control socket and the versions it was brought."""
@@ -180,6 +185,7 @@ class Launch:
         environment: It belongs to.
         drain: Seconds it gives running requests when it is to end.
         versions: Control folder of a server whose place it takes, which becomes its own.
+        secrets: Values by name, which become files of the server's own folder.
     """
 
     command: Sequence[str]
@@ -189,6 +195,7 @@ class Launch:
     environment: str
     drain: float
     versions: Path | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, subprocess.Popen[bytes]]:
@@ -207,13 +214,14 @@ def launch(how: Launch, folder: Path, listener: socket.socket) -> tuple[Server, 
     try:
         if how.versions is not None and how.versions.is_dir():
             how.versions.rename(folder / CONTROL)
+        write_secrets(folder / SECRETS, how.secrets)
         with (
             locked(folder / ALIVE, timeout=0, busy=f"{folder} is in use.") as lock,
             (folder / LOG).open("ab") as log,
         ):
             process = subprocess.Popen(
                 [*how.command, "--log-file", str(folder / LOG), "--fd", str(listener.fileno())],
-                env=how.environ,
+                env={**how.environ, SECRETS_VARIABLE: str(folder / SECRETS)},
                 cwd=folder,  # `python -m` would import from the folder of the release, or from the user's
                 stdin=subprocess.DEVNULL,
                 stdout=log,

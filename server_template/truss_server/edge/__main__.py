@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -20,6 +20,7 @@ from truss_server.edge.admission import Slots
 from truss_server.edge.app import Application
 from truss_server.edge.calls import ModelRoutes
 from truss_server.edge.control import Control
+from truss_server.edge.front import put_in_front
 from truss_server.edge.http import Protocol
 from truss_server.edge.log_file import LogFile
 from truss_server.edge.logs import LibraryHandler, Log
@@ -104,11 +105,17 @@ async def serve(settings: Settings, log: Log) -> int:
 
     gc.freeze()  # modules stay; no collection needs to look at them again
     gc.set_threshold(_GARBAGE)
+    app: Any = Application(settings.environment, calls, websocket, probes, create_rest)
+    ws: Any = "websockets-sansio"
+    if settings.manifest.config.get("docker_server"):
+        app, ws = put_in_front(
+            app, settings=settings, supervisor=supervisor, slots=slots, metrics=metrics, log=log
+        )
     config = uvicorn.Config(
-        Application(settings.environment, calls, websocket, probes, create_rest),
+        app,
         http=Protocol,
         loop="none",
-        ws="websockets-sansio",
+        ws=ws,
         ws_max_size=WEBSOCKET_BYTES,
         timeout_keep_alive=settings.client_timeout,  # type: ignore[arg-type]  # any number of seconds will do
         lifespan="off",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from truss_server.edge.client import Client
     from truss_server.edge.direct import Call
+    from truss_server.edge.tunnel import Tunnel
     from truss_server.edge.websockets import Session
 
 LINE = 64 * 1024
@@ -82,7 +83,7 @@ class Log:
             limit = BACKLOG // 2  # then all of a while is dropped, and told once
         self._put(dump_json({"asctime": self._now(), **record}) + b"\n", limit)
 
-    def access(self, client: Client | Session | Call, seconds: float) -> None:
+    def access(self, client: Client | Session | Call | Tunnel, seconds: float) -> None:
         """Log an answered request, with how long it took."""
         scope, ask = client.scope, client.ask
         line = {

@@ -49,8 +49,10 @@ class Probes:
         return JSONResponse(True)
 
     async def live(self) -> JSONResponse:
-        """Tell that the server lives."""
-        return JSONResponse({"status": "live"})
+        """Tell that the server lives, and a server of the author's own in it."""
+        if await self._supervisor.alive():
+            return JSONResponse({"status": "live"})
+        return JSONResponse({"error": "the custom server does not say that it lives"}, status_code=503)
 
     async def ready(self) -> JSONResponse:
         """Tell whether the model is loaded and healthy."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.background import Background
+from truss_server.edge.custom import start_process
 from truss_server.edge.health import Health
 from truss_server.edge.leaving import drop, retire
 from truss_server.edge.restarts import BACKOFF, Restarts
 from truss_server.edge.version import FailedError, RefusedError, Swap, Version
-from truss_server.edge.worker import Worker
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
+    from truss_server.edge.worker import Worker
 
 _NOT_LOADED = "the model could not be loaded"
 
@@ -112,6 +113,10 @@ class Supervisor:
         """Return whether a model is loaded and says that it is healthy."""
         return self.loaded and await self._health.is_good() and self.loaded
 
+    async def alive(self) -> bool:
+        """Return whether what serves lives; where nothing does, the edge does and is about to start it."""
+        return self.link is None or self._serving is None or await self._serving.is_alive()
+
     async def ask_metrics(self) -> bytes:
         """Return the metrics the model's code registered, as text; empty where there are none."""
         answer = await self._ask("metrics")
@@ -176,7 +181,7 @@ class Supervisor:
             worker.kill()
 
     def _start(self, version: Version) -> Worker:
-        worker = Worker(version, self._log)
+        worker = start_process(version, self._log)
         self._workers.add(worker)
         worker.life.add_done_callback(lambda _: self._workers.discard(worker))
         return worker

