@@ -422,6 +422,9 @@ import os, signal, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 while True:
     connection, _ = server.accept()
+    if os.path.exists("gates/close"):
+        connection.close()
+        continue
     data = b""
     while b"\\r\\n\\r\\n" not in data:
         chunk = connection.recv(65536)
@@ -457,6 +460,15 @@ def test_an_answer_that_is_none(servers: Servers, answer: str, text: str) -> Non
 
     assert response.status_code == 502
     assert text in read_error(response)["error"]
+
+
+def test_a_server_that_hangs_up(servers: Servers) -> None:
+    """A server that closes each connection at once is 502, every time and without a wait."""
+    edge = start(servers, files={"model/server.py": raw_server("pass")})
+    edge.gates.open("close")
+
+    assert {edge.post("/predict", {}).status_code for _ in range(50)} == {502}
+    assert edge.readiness() == 503
 
 
 def test_an_answer_without_a_length(servers: Servers) -> None:

@@ -26,6 +26,8 @@ LAST_WORDS = 0.05
 
 BAD_GATEWAY = 502
 
+_CLOSED = "the custom server closed the connection before its answer was complete"
+
 _INTERIM = 200
 _BODILESS = (204, 304)
 
@@ -69,6 +71,8 @@ class Forwarded(Exchange):
             return
         self._connection = connection
         connection.ask(self, head)
+        if not connection.usable:  # by now, and nobody will tell again
+            self.fail(BAD_GATEWAY, _CLOSED)
 
     async def send(self, kind: int, message: bytes | memoryview, last: int = wire.LAST) -> None:  # noqa: ARG002 - of Exchange
         """Send a piece of the request's body, as fast as the server reads it; stops when the answer is over."""
@@ -195,7 +199,7 @@ class Connection(asyncio.Protocol):
     def _lost(self, exchange: Forwarded, exc: Exception | None) -> None:
         if self._to_the_end and exc is None and not exchange.over:
             exchange.ends()
-        exchange.fail(BAD_GATEWAY, "the custom server closed the connection before its answer was complete")
+        exchange.fail(BAD_GATEWAY, _CLOSED)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the answer."""
