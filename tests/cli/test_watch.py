@@ -20,6 +20,7 @@ from tests.helpers import build_tree, wait_until
 from truss.client import HttpClient
 from truss.console import Console
 from truss.deps import Deps, SystemClock
+from truss.errors import NotDeployedError
 from truss.plan import plan_release
 from truss.watch import Outside, Watch
 
@@ -385,6 +386,44 @@ def test_deployment_that_is_stopped(watched: Watched) -> None:
 
     error = wait_until(lambda: watched.error)
     assert str(error) == "falcon is not deployed in development any more."
+
+
+def test_restart(watched: Watched) -> None:
+    """A deployment that is restarted, and is stopped for a moment, is waited for; its log goes on with what it missed."""
+    watched.target.script.__dict__["log"] = (log_line("before"),)
+    watched.start()
+    (deployment,) = watched.target.deployments()
+    watched.target.crash(deployment, 0)
+    watched.control.drop()
+    wait_until(lambda: any("Waiting for it" in told.what for told in watched.told))
+
+    watched.target.revive(deployment, log_line("loading"))
+
+    wait_until(lambda: "it is back, generation 1" in [told.what for told in watched.told])
+    assert watched.wait("log").what == "loading"
+    watched.write("model/model.py", MODEL.replace("return self.words", "return 1"))
+    watched.wait("swapped")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (0, "falcon in development was stopped."),
+        (137, "falcon in development was ended by SIGKILL (by hand, or out of memory)."),
+        (4, "falcon in development has ended with exit code 4."),
+        (-1, "falcon in development has ended."),
+    ],
+)
+def test_deployment_that_ended(watched: Watched, code: int, message: str) -> None:
+    """A deployment that does not come back ends the watcher, which says how it ended."""
+    watched.start()
+    (deployment,) = watched.target.deployments()
+
+    watched.target.crash(deployment, code)
+    watched.control.drop()
+
+    error = wait_until(lambda: watched.error)
+    assert (str(error), isinstance(error, NotDeployedError)) == (message, True)
 
 
 class Noticing(Console):
