@@ -186,6 +186,7 @@ class Control:
         began = time.monotonic()
         try:
             version = await self._stage(self._supervisor.version.manifest, (), tar)
+            self._supervisor.forget_spare()
         except BadEditError as exc:
             return self._failed(str(exc), "", began)
         return await self._bring_up(version, {**wish, "how": "load"}, began, gone)

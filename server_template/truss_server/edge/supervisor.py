@@ -15,7 +15,7 @@ from truss_server.edge.health import Health
 from truss_server.edge.leaving import drop, retire
 from truss_server.edge.restarts import BACKOFF, Restarts
 from truss_server.edge.version import FailedError, RefusedError, Swap, Version
-from truss_server.edge.worker import Worker
+from truss_server.edge.workers import Workers
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Metrics
     from truss_server.edge.settings import Settings
+    from truss_server.edge.worker import Worker
 
 _NOT_LOADED = "the model could not be loaded"
 
@@ -56,7 +57,7 @@ class Supervisor:
         self._backoff = backoff
         self._worker: Worker | None = None  # whose end is a death
         self._serving: Worker | None = None  # which new calls go to
-        self._workers: set[Worker] = set()
+        self._workers = Workers(log)
         self._background = Background()
         self._held: asyncio.Future[None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,7 +126,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
         restarts = Restarts(self._backoff)
-        worker = self._follow(self._start(self._version))
+        worker = self._follow(self._workers.start(self._version))
         while True:
             ready_at = await self._until_ready(worker)
             reason = await self._until_end(worker)
@@ -151,7 +152,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
             if worker is self._worker:
-                self._follow(self._start(self._version))
+                self._follow(self._workers.start(self._version))
             worker = self._worker or worker
 
     def leave(self) -> None:
@@ -160,26 +161,17 @@ class Supervisor:
 
     def give_up(self) -> None:
         """End the calls that have not come to their end while the server could wait for them."""
-        for worker in self._workers:
-            if worker.link is not None:
-                worker.link.give_up("the server is stopping")
+        self._workers.give_up()
 
     async def stop(self) -> None:
         """End all workers: ask, then insist."""
         self._stopping.set()
-        await asyncio.gather(*[worker.stop() for worker in self._workers])
+        await self._workers.stop()
 
     def kill(self) -> None:
         """End all workers, and what they started, at once."""
         self._stopping.set()
-        for worker in self._workers:
-            worker.kill()
-
-    def _start(self, version: Version) -> Worker:
-        worker = Worker(version, self._log)
-        self._workers.add(worker)
-        worker.life.add_done_callback(lambda _: self._workers.discard(worker))
-        return worker
+        self._workers.kill()
 
     def _follow(self, worker: Worker) -> Worker:
         """Have the end of a worker be the death that `run` waits for."""
@@ -218,6 +210,7 @@ class Supervisor:
         self._health.forget()
         self.was_ready = True
         self._tell("ready")
+        self._workers.prepare(self._version)
 
     def _report(self, status: str, error: str) -> None:
         for listener in self.listeners:
@@ -238,7 +231,11 @@ class Supervisor:
     @property
     def oldest(self) -> int:
         """Number of the oldest version that a worker may still read files of."""
-        return min((worker.oldest for worker in self._workers), default=self._version.generation)
+        return self._workers.oldest(self._version.generation)
+
+    def forget_spare(self) -> None:
+        """Have the next version be loaded by a process that is started for it."""
+        self._workers.forget_spare()
 
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
@@ -273,11 +270,11 @@ class Supervisor:
         if not beside and before is not None:
             await self._replace(before, version, gone)
             return
-        worker = self._start(version)
+        worker = self._workers.start(version)
         await worker.until_ready(gone)
         self._version = version
         self._serve(worker)
-        for other in self._workers - {worker}:  # one, or two where it died meanwhile and was started again
+        for other in {*self._workers} - {worker}:  # one, or two where it died meanwhile and was started again
             self._background.begin(retire(other, self._patience))
 
     async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
@@ -304,6 +301,6 @@ class Supervisor:
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
-        worker = self._follow(self._start(version))
+        worker = self._follow(self._workers.start(version))
         await worker.until_ready(gone)
         self._serve(worker)

@@ -41,8 +41,9 @@ class Worker:
     """A process that loads one version, and may take over the code of later ones.
 
     Args:
-        version: What it loads.
+        version: What it loads; of a spare one, what could be loaded when it was started.
         log: Receives its output line by line.
+        spare: Whether it waits for `load` with all that a model does not decide done.
 
     Attributes:
         oldest: Generation that it was started with.
@@ -53,7 +54,7 @@ class Worker:
         life: Runs until the process has ended; its result is how it did, in words.
     """
 
-    def __init__(self, version: Version, log: Log) -> None:
+    def __init__(self, version: Version, log: Log, *, spare: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self.oldest = self.generation = version.generation
         self.methods: dict[str, dict[str, Any]] = {}
@@ -61,12 +62,31 @@ class Worker:
         self.ready: asyncio.Future[None] = loop.create_future()
         self._version = version
         self._log = log
+        self._spare = spare
+        self._told = False
         self._process: asyncio.subprocess.Process | None = None
         self._ended = False  # on purpose
         self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
         self._swap: asyncio.Future[Mapping[str, Any]] | None = None
         self._astray = False  # its newest code is none that was taken
         self.life = loop.create_task(self._live())
+
+    def load(self, version: Version) -> None:
+        """Have a spare one load a version; it must fit."""
+        self._version = version
+        self.oldest = self.generation = version.generation
+        self._told = True
+        self._tell()
+
+    def fits(self, version: Version) -> bool:
+        """Return whether it lives and has all that a version's process is started with."""
+        return not self.life.done() and _start_of(self._version) == _start_of(version)
+
+    def _tell(self) -> None:
+        """Tell a spare one what to load, once both is known and it is connected."""
+        if self._told and self.link is not None:
+            wish = {"root": str(self._version.root), "generation": self._version.generation}
+            self.link.write(wire.encode(wire.LOAD, 0, wire.pack(wish)))
 
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Bring up a version's code beside the running one; from then on it is the newest.
@@ -182,6 +202,7 @@ class Worker:
         link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
         self.link = link
+        self._tell()
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
         if self._ended:  # while it was being started
@@ -218,6 +239,7 @@ class Worker:
             str(_BOOT),
             *arguments,
             *(["--swaps"] if version.swaps else []),
+            *(["--spare"] if self._spare else []),
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -249,6 +271,12 @@ class Worker:
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
         if self._process is not None:
             _kill_group(self._process)
+
+
+def _start_of(version: Version) -> tuple[object, ...]:
+    """Return what a process is started with, which stays what it is."""
+    variables = version.manifest.config["environment_variables"]
+    return version.python, version.environment, version.swaps, variables
 
 
 def _failure(state: Mapping[str, Any]) -> FailedError:

@@ -1,0 +1,82 @@
+"""The worker processes that there are: those that load, serve or finish, and in development a spare one.
+
+Starting an interpreter and importing what a worker is made of takes longer than many models take to load. Where
+edits make loads, a process that has done so already waits for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from truss_server.edge.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from truss_server.edge.logs import Log
+    from truss_server.edge.version import Version
+
+
+class Workers:
+    """All workers of an edge.
+
+    Args:
+        log: Receives their output line by line.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._loading: set[Worker] = set()
+        self._spare: Worker | None = None
+
+    def __iter__(self) -> Iterator[Worker]:
+        """Yield those that have a version."""
+        return iter(tuple(self._loading))
+
+    def start(self, version: Version) -> Worker:
+        """Return a worker that loads a version."""
+        worker, self._spare = self._spare, None
+        if worker is not None and worker.fits(version):
+            worker.load(version)
+        else:
+            if worker is not None:
+                worker.kill()
+            worker = Worker(version, self._log)
+        self._loading.add(worker)
+        worker.life.add_done_callback(lambda _: self._loading.discard(worker))
+        return worker
+
+    def prepare(self, version: Version) -> None:
+        """Have a spare worker for one of the next versions, where there will be any."""
+        if version.swaps and (self._spare is None or not self._spare.fits(version)):
+            self.forget_spare()
+            self._spare = Worker(version, self._log, spare=True)
+
+    def forget_spare(self) -> None:
+        """End the spare worker: what its interpreter found when it started may have changed."""
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare = None
+
+    def oldest(self, otherwise: int) -> int:
+        """Return the number of the oldest version that a worker may still read files of."""
+        return min((worker.oldest for worker in self._loading), default=otherwise)
+
+    def give_up(self) -> None:
+        """End the calls that run."""
+        for worker in self._loading:
+            if worker.link is not None:
+                worker.link.give_up("the server is stopping")
+
+    async def stop(self) -> None:
+        """End all of them: ask, then insist."""
+        spare, self._spare = self._spare, None
+        ending = self._loading if spare is None else {*self._loading, spare}
+        await asyncio.gather(*[worker.stop() for worker in ending])
+
+    def kill(self) -> None:
+        """End all of them, and what they started, at once."""
+        self.forget_spare()
+        for worker in self._loading:
+            worker.kill()
