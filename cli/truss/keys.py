@@ -33,6 +33,14 @@ def single_keys(fd: int) -> Iterator[int | None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+def read_keys(fd: int) -> str | None:
+    """Return the keys that were pressed; None where the terminal is gone."""
+    try:
+        return os.read(fd, 32).decode("ascii", "replace") or None
+    except OSError:
+        return None
+
+
 def _is_ours(fd: int) -> bool:
     try:
         return os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from truss import __version__
 from truss.config import load_config
+from truss.config_values import CONFIG
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
 from truss.memory import Memory
@@ -19,7 +23,7 @@ from truss.server_source import server_digest
 from truss_server.protocol import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from truss.config import TrussConfig
@@ -49,6 +53,42 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
         config=config.filled(),
     )
     return ReleasePlan(package.resolve(), config, manifest, files, requirements)
+
+
+def plan_edit(before: ReleasePlan, paths: Collection[str], memory: Memory) -> ReleasePlan | None:
+    """Return the plan of a package in which only some files were written; None where all of it has to be looked at.
+
+    Args:
+        before: Its plan until then, of a package without links.
+        paths: Of these files, absolute.
+        memory: Of the plans before.
+
+    Raises:
+        PackageError: The package is wrong.
+    """
+    config = before.config
+    above = f"{before.package}{os.sep}"
+    names = {path.removeprefix(above) for path in paths}
+    old = {number: file for number, file in enumerate(before.files) if str(file.path) in names}
+    if len(old) != len(names) or names & {CONFIG, config.requirements_file}:
+        return None
+    files = list(before.files)
+    for number, file in old.items():
+        try:
+            found = os.lstat(file.source)
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            files[number] = memory.file(str(file.path), str(file.source), found, link=False)
+        except OSError:
+            return None
+        ways = [imported_modules(code_files([one], config), memory) for one in (file, files[number])]
+        if ways[0] != ways[1]:  # they may imply requirements
+            return None
+    if str(config.model_file) in names:
+        check_model(before.package, config, files)
+    server = memory.server(server_digest)
+    digest = _digest(before.manifest.model, config, files, before.requirements, server)
+    return replace(before, manifest=replace(before.manifest, digest=digest), files=tuple(files))
 
 
 def _requirements(

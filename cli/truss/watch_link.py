@@ -170,6 +170,10 @@ class Link:
         """Ask for the current version to be loaded again."""
         self._open().reload()
 
+    def cancel(self) -> None:
+        """Ask for what is being loaded to be given up; see `Session.cancel`."""
+        self._open().cancel()
+
     def receive(self) -> list[Event]:
         """Wait for events and return them; see `Session.receive`."""
         events = self._open().receive()

@@ -344,3 +344,45 @@ def test_disk_does_not_double(edge: Edge, watch: Callable[[], Session]) -> None:
     current = edge.control / "current/data/weights.bin"
     assert (current.stat().st_ino, current.stat().st_size) == (first.st_ino, len(weights))
     assert current.read_bytes() == weights
+
+
+def test_a_spare_worker_is_what_loads_next(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A process waits for the next version to load; one that is asked for by hand is started anew."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+
+    assert session.edit(edge, {MODEL: source("two")}, how="load")["how"] == "load"
+    assert edge.post("/predict", 1).json()[0] == "two"
+    assert spare in edge.workers()
+
+    (spare,) = wait_until(edge.spares, 10, what="another spare worker")
+    session.say({"do": "reload"})
+    assert session.hear()["event"] == "applied"
+    assert spare not in edge.workers()
+
+
+def test_a_spare_worker_that_ends_is_not_missed(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A version is loaded also where the process that waited for it was killed."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: spare not in edge.spares(), 10, what="its end")
+
+    assert session.edit(edge, {MODEL: source("two")}, how="load")["event"] == "applied"
+    assert edge.post("/predict", 1).json()[0] == "two"
+
+
+def test_a_load_that_is_not_wanted_any_more(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A load is given up when that is asked for; its version is gone, and the next edit does not wait for it."""
+    session = watch()
+    waits = source("two").replace('print("loading")', 'print("waiting"); gates.wait("never")')
+    session.begin_edit(edge, {MODEL: waits}, how="load")
+    edge.wait_log("waiting")
+
+    session.say({"do": "cancel"})
+    assert session.hear() == {"event": "cancelled", "generation": 1}
+    wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of the worker that loads")
+    session.say({"do": "cancel"})  # of nothing
+
+    assert session.edit(edge, {MODEL: source("three")}, keep=KEEP)["how"] == "swap"
+    assert edge.post("/predict", 1).json()[0] == "three"

@@ -42,6 +42,7 @@ class Supervisor:
     Attributes:
         was_ready: Whether a model was loaded once.
         listeners: Told when the model's process has died and when it is back, as the message `state`.
+        workers: That there are.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Supervisor:
         self._backoff = backoff
         self._worker: Worker | None = None  # whose end is a death
         self._serving: Worker | None = None  # which new calls go to
-        self._workers = Workers(log)
+        self.workers = Workers(log)
         self._background = Background()
         self._held: asyncio.Future[None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,7 +127,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
         restarts = Restarts(self._backoff)
-        worker = self._follow(self._workers.start(self._version))
+        worker = self._follow(self.workers.start(self._version))
         while True:
             ready_at = await self._until_ready(worker)
             reason = await self._until_end(worker)
@@ -152,7 +153,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
             if worker is self._worker:
-                self._follow(self._workers.start(self._version))
+                self._follow(self.workers.start(self._version))
             worker = self._worker or worker
 
     def leave(self) -> None:
@@ -161,17 +162,17 @@ class Supervisor:
 
     def give_up(self) -> None:
         """End the calls that have not come to their end while the server could wait for them."""
-        self._workers.give_up()
+        self.workers.give_up()
 
     async def stop(self) -> None:
         """End all workers: ask, then insist."""
         self._stopping.set()
-        await self._workers.stop()
+        await self.workers.stop()
 
     def kill(self) -> None:
         """End all workers, and what they started, at once."""
         self._stopping.set()
-        self._workers.kill()
+        self.workers.kill()
 
     def _follow(self, worker: Worker) -> Worker:
         """Have the end of a worker be the death that `run` waits for."""
@@ -210,7 +211,7 @@ class Supervisor:
         self._health.forget()
         self.was_ready = True
         self._tell("ready")
-        self._workers.prepare(self._version)
+        self.workers.prepare(self._version)
 
     def _report(self, status: str, error: str) -> None:
         for listener in self.listeners:
@@ -227,15 +228,6 @@ class Supervisor:
             self._log.write("ERROR", self._trouble, source="worker", exc_info=trace)
 
     # ---- newer versions
-
-    @property
-    def oldest(self) -> int:
-        """Number of the oldest version that a worker may still read files of."""
-        return self._workers.oldest(self._version.generation)
-
-    def forget_spare(self) -> None:
-        """Have the next version be loaded by a process that is started for it."""
-        self._workers.forget_spare()
 
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
@@ -270,11 +262,11 @@ class Supervisor:
         if not beside and before is not None:
             await self._replace(before, version, gone)
             return
-        worker = self._workers.start(version)
+        worker = self.workers.start(version)
         await worker.until_ready(gone)
         self._version = version
         self._serve(worker)
-        for other in {*self._workers} - {worker}:  # one, or two where it died meanwhile and was started again
+        for other in {*self.workers} - {worker}:  # one, or two where it died meanwhile and was started again
             self._background.begin(retire(other, self._patience))
 
     async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
@@ -301,6 +293,6 @@ class Supervisor:
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
-        worker = self._follow(self._workers.start(version))
+        worker = self._follow(self.workers.start(version))
         await worker.until_ready(gone)
         self._serve(worker)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from truss_server import wire
 from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
+from truss_server.edge.processes import describe_exit, kill_group
 from truss_server.edge.version import FailedError, RefusedError
 from truss_server.protocol import ENVIRONMENT_VARIABLE
 
@@ -65,7 +64,7 @@ class Worker:
         self._spare = spare
         self._told = False
         self._process: asyncio.subprocess.Process | None = None
-        self._ended = False  # on purpose
+        self._ended = False  # or about to
         self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
         self._swap: asyncio.Future[Mapping[str, Any]] | None = None
         self._astray = False  # its newest code is none that was taken
@@ -80,7 +79,7 @@ class Worker:
 
     def fits(self, version: Version) -> bool:
         """Return whether it lives and has all that a version's process is started with."""
-        return not self.life.done() and _start_of(self._version) == _start_of(version)
+        return not self._ended and _start_of(self._version) == _start_of(version)
 
     def _tell(self) -> None:
         """Tell a spare one what to load, once both is known and it is connected."""
@@ -175,7 +174,7 @@ class Worker:
         """End it, and what it started, at once."""
         self._ended = True
         if self._process is not None:
-            _kill_group(self._process)
+            kill_group(self._process)
 
     async def _live(self) -> str:
         try:
@@ -206,12 +205,13 @@ class Worker:
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
         if self._ended:  # while it was being started
-            _kill_group(process)
+            kill_group(process)
         ends: set[asyncio.Future[Any]] = {exited, link.closed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.link = None
+        self._ended = True
         await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
-        _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
+        kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
         code = await exited
         self._process = None
         # Its last words may still lie in pipe and socket, which a process that left its group may hold open.
@@ -270,7 +270,7 @@ class Worker:
         """End a worker that does not keep to the protocol."""
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
         if self._process is not None:
-            _kill_group(self._process)
+            kill_group(self._process)
 
 
 def _start_of(version: Version) -> tuple[object, ...]:
@@ -282,22 +282,3 @@ def _start_of(version: Version) -> tuple[object, ...]:
 def _failure(state: Mapping[str, Any]) -> FailedError:
     text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
     return FailedError(text, state.get("traceback", ""))
-
-
-def _kill_group(leader: asyncio.subprocess.Process) -> None:
-    """End a worker and what it started, as far as that stayed in its process group."""
-    # None is left, in the words of Linux and macOS.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader.pid, signal.SIGKILL)
-
-
-def describe_exit(code: int) -> str:
-    """Say in words how the model's process ended."""
-    if code >= 0:
-        return f"the model's process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"the model's process was ended by {name}{hint}"
