@@ -175,8 +175,8 @@ class Control:
             return answer
 
     def _tidy(self) -> None:
-        oldest = self._supervisor.workers.oldest(self._supervisor.version.generation)
-        self._background.begin(asyncio.to_thread(self._versions.tidy, oldest))
+        used, newest = self._supervisor.workers.used(), self._supervisor.version.generation
+        self._background.begin(asyncio.to_thread(self._versions.tidy, used, newest))
 
     async def _about(self) -> dict[str, Any]:
         version = self._supervisor.version

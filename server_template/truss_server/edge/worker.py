@@ -45,7 +45,7 @@ class Worker:
         spare: Whether it waits for `load` with all that a model does not decide done.
 
     Attributes:
-        oldest: Generation that it was started with.
+        used: Generations whose files its code may still read.
         generation: The newest it has.
         methods: What that can be called by: name -> {"inputs", "request", ...}.
         link: The connection to it, once it is connected.
@@ -55,7 +55,8 @@ class Worker:
 
     def __init__(self, version: Version, log: Log, *, spare: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        self.oldest = self.generation = version.generation
+        self.generation = version.generation
+        self.used = {version.generation}
         self.methods: dict[str, dict[str, Any]] = {}
         self.link: Link | None = None
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -73,7 +74,8 @@ class Worker:
     def load(self, version: Version) -> None:
         """Have a spare one load a version; it must fit."""
         self._version = version
-        self.oldest = self.generation = version.generation
+        self.generation = version.generation
+        self.used = {version.generation}
         self._told = True
         self._tell()
 
@@ -120,6 +122,7 @@ class Worker:
             raise _failure(state)
         self.methods = dict(state["methods"])
         self.generation = version.generation
+        self.used.add(version.generation)
 
     async def until_ready(self, gone: asyncio.Future[None]) -> None:
         """Wait until its model is loaded.
@@ -257,6 +260,8 @@ class Worker:
         elif state.get("state") == "failed" and not self.ready.done():
             self.ready.set_exception(_failure(state))
             self.ready.exception()  # perhaps nobody asks
+        elif state.get("state") == "forgotten":
+            self.used.discard(state["generation"])
         elif self._swap is not None and not self._swap.done():
             self._swap.set_result(state)
 

@@ -59,9 +59,9 @@ class Workers:
             self._spare.kill()
             self._spare = None
 
-    def oldest(self, otherwise: int) -> int:
-        """Return the number of the oldest version that a worker may still read files of."""
-        return min((worker.oldest for worker in self._loading), default=otherwise)
+    def used(self) -> set[int]:
+        """Return the numbers of the versions that a worker may still read files of."""
+        return {number for worker in self._loading for number in worker.used}
 
     def give_up(self) -> None:
         """End the calls that run."""
