@@ -879,6 +879,7 @@ def test_resync(tmp_path: Path) -> None:
     other = {**files, "model/model.py": "0", "packages/gone.py": "1", "release.json": "2"}
 
     assert plan_resync(files, digest, new) == Patch("nothing")
+    assert plan_resync({**files, "data/cache.bin": "0"}, digest, new) == Patch("nothing")
     assert plan_resync(files, "other", new).kind == "rebuild"
     assert plan_resync({**files, "config.yaml": "0"}, "other", new).where == "config.yaml"
     assert plan_resync({**files, "config.yaml": "0"}, "other", new).kind == "rebuild"
@@ -888,6 +889,16 @@ def test_resync(tmp_path: Path) -> None:
         ("what runs is not what this folder held",),
         ("model/model.py",),
         ("packages/gone.py",),
+    )
+
+
+def test_resync_of_files_that_were_changed_there(tmp_path: Path) -> None:
+    """A version with the right digest, whose files are others, is brought what the package has."""
+    new = snapshot(tmp_path / "package", BASE)
+    files = {path: file.sha256 for path, file in new.files.items()}
+
+    assert plan_resync({**files, "model/model.py": "0"}, new.plan.manifest.digest, new) == Patch(
+        "load", "model/model.py", ("files were changed where it runs",), ("model/model.py",)
     )
 
 

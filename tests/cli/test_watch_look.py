@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +14,7 @@ from watchfiles._rust_notify import RustNotify
 
 from tests.helpers import build_tree, wait_until
 from truss.deps import SystemClock
+from truss.errors import PackageError
 from truss.memory import Memory
 from truss.plan import plan_edit, plan_release
 from truss.saves import Saves
@@ -18,11 +22,11 @@ from truss.watch_look import Looker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from typing_extensions import Self
 
 MODEL = "class Model:\n    def predict(self, inputs):\n        return 1\n"
+NOBODY = 65534
 FILES = {"config.yaml": "", "model/model.py": MODEL, "packages/own.py": "X = 1\n", "data/a.bin": "aaaa"}
 
 
@@ -30,6 +34,44 @@ FILES = {"config.yaml": "", "model/model.py": MODEL, "packages/own.py": "X = 1\n
 def package(tmp_path: Path) -> Path:
     """Give a package."""
     return build_tree(tmp_path / "falcon", FILES)
+
+
+@pytest.fixture
+def common_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a package of a user who may not read everything: root reads with the rights of nobody meanwhile."""
+    if os.geteuid():
+        yield build_tree(tmp_path_factory.mktemp("common") / "falcon", FILES)
+        return
+    rights = getattr(ctypes.CDLL(None), "setfsuid", None)
+    if rights is None:
+        pytest.skip("root can read everything on this system")
+    with tempfile.TemporaryDirectory() as folder:
+        package = build_tree(Path(folder) / "falcon", FILES)
+        for path in (Path(folder), package, *package.rglob("*")):
+            os.chown(path, NOBODY, -1)
+        rights(NOBODY)
+        try:
+            yield package
+        finally:
+            rights(0)
+
+
+def test_file_that_may_not_be_read(common_package: Path) -> None:
+    """A file without permission to read is told by its name, and looked at again when that was given."""
+    own = common_package / "packages/own.py"
+    watching = Watching(common_package)
+    try:
+        own.chmod(0)
+        with pytest.raises(PackageError, match=r"packages/own\.py cannot be read: Permission denied"):
+            watching.look()
+        watching.woken.clear()
+        own.chmod(0o644)
+
+        found = watching.look()
+    finally:
+        watching.looker.close()
+
+    assert found == {str(one.path): one.sha256 for one in plan_release(common_package).files}
 
 
 class CompletingClock(SystemClock):
