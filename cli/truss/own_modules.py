@@ -74,6 +74,20 @@ class Modules:
             found[path] = everything if source.imports_by_name else frozenset(wanted)
         return found
 
+    def held(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return which modules some files hold as objects, `import a` or `from a import b`, with all that is in them."""
+        names: set[str] = set()
+        for path in paths:
+            for one in self.sources[path].imports if path in self.sources else ():
+                if "*" in one.names or self.sources[path].imports_by_name:
+                    return frozenset(self.by_name.values())
+                for base in self._bases(path, one):
+                    names.update(f"{base}.{name}" if base else name for name in one.names)
+                    names.update([] if one.names else _with_parents(base))
+        found = {self.by_name[name] for name in names if name in self.by_name}
+        folders = tuple(name + "." for name in names)
+        return frozenset(found | {path for name, path in self.by_name.items() if name.startswith(folders)})
+
     def imported_from(self, path: str) -> frozenset[str]:
         """Return a file and all that it imports, directly or not, and the packages around them."""
         found: set[str] = set()
