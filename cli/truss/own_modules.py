@@ -75,7 +75,7 @@ class Modules:
         return found
 
     def held(self, paths: Iterable[str]) -> frozenset[str]:
-        """Return which modules some files hold as objects, `import a` or `from a import b`, with all that is in them."""
+        """Return which modules some files hold as objects, by `import a` or `from a import b`, and all below them."""
         names: set[str] = set()
         for path in paths:
             for one in self.sources[path].imports if path in self.sources else ():
