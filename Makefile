@@ -61,7 +61,7 @@ docs: install ## Write anew what is made from the sources: the page and the sche
 	cp templates/truss_templates/scaffold/common/.truss/config.schema.json examples/falcon-7b/.truss/
 
 pins: install ## Pin anew what the server runs on in an image.
-	printf '%s\n' fastapi httptools msgpack orjson pip prometheus-client uvicorn uvloop websockets | $(BIN)/uv pip compile --quiet --upgrade --universal \
+	printf '%s\n' fastapi fastapi-offline httptools msgpack msgspec orjson pip prometheus-client uvicorn uvloop websockets | $(BIN)/uv pip compile --quiet --upgrade --universal \
 	    --python-version 3.10 --no-annotate --custom-compile-command 'make pins' --output-file $(PINS) -
 
 bench: install ## Measure what the project promises in numbers.

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import wait_until
-from truss_server.edge.logs import BACKLOG, LINE, AbortedTransferError, LibraryHandler, Log, format_record
+from truss_server.edge.logs import BACKLOG, LINE, AbortedTransferError, LibraryHandler, Log
 from truss_server.edge.output import Lines
 
 
@@ -45,10 +45,12 @@ def test_a_record_is_one_line_of_json() -> None:
 
 def test_a_message_is_cut() -> None:
     """No line is longer than a reader may expect."""
-    record = json.loads(
-        format_record({"time": 0.0, "levelname": "INFO", "message": "x" * (LINE + 7), "source": "edge"})
-    )
+    stream = io.BytesIO()
+    log = Log(stream)
+    log.write("INFO", "x" * (LINE + 7))
+    log.close()
 
+    (record,) = written(stream)
     assert record["message"] == "x" * LINE + "... [7 characters cut]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import httpx
@@ -225,3 +226,15 @@ def test_documentation(edge: Edge) -> None:
     assert document["info"]["title"] == "tested"
     assert {"/predict", "/v1/chat/completions", "/health/ready", "/v1/models"} <= set(document["paths"])
     assert "/v1/embeddings" not in document["paths"]
+
+
+@pytest.mark.parametrize("below", ["", "/environments/staging/sync"])
+def test_the_page_of_the_documentation_needs_no_internet(edge: Edge, below: str) -> None:
+    """Its script, style and icon come from the server, wherever the page is."""
+    page = edge.http.get(f"{below}/docs").text
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page)
+
+    assert len(parts) == 3
+    assert "//" not in "".join(parts)
+    for part in parts:
+        assert edge.http.get(f"{below}/{part}").status_code == 200

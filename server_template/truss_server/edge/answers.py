@@ -11,7 +11,7 @@ from truss_server.edge.logs import AbortedTransferError
 
 if TYPE_CHECKING:
     from truss_server.edge.client import Client
-    from truss_server.edge.link import Exchange
+    from truss_server.edge.exchange import Exchange
     from truss_server.edge.logs import Log
     from truss_server.edge.metrics import Stopwatch
     from truss_server.edge.patience import Patience
@@ -98,7 +98,7 @@ class Passing:
         """Say in an event why there will be no more of them."""
         client = self._client
         extra = {**error.extra, "request_id": client.ask.request_id}
-        event = client.dialect.stream_error(error.status, error.message, extra)
+        event = client.ask.dialect.stream_error(error.status, error.message, extra)
         if self._last and not self._last.endswith(_EVENT_ENDS):
             event = b"\n\n" + event  # the model stopped within one
         await client.send({"type": "http.response.body", "body": event, "more_body": True})

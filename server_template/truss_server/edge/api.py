@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from truss_server import __version__
 from truss_server.edge.errors import AnswerError
@@ -38,9 +39,18 @@ def create_api(settings: Settings, supervisor: Supervisor, probes: Probes) -> Fa
     _add_health(api, probes)
     _add_models(api, settings, supervisor)
 
+    # Addresses are relative: the page is also below /environments/{env}/sync, and its parts come from here alone.
     @api.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:  # also below /environments/{env}/sync
-        return get_swagger_ui_html(openapi_url="openapi.json", title=settings.manifest.model)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=settings.manifest.model,
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon.png",
+        )
+
+    api.mount("/docs", StaticFiles(packages=[("fastapi_offline", "static")]))
 
     @api.exception_handler(HTTPException)
     async def same_shape(request: Request, exc: Any) -> Response:

@@ -34,6 +34,9 @@ class Application:
         websocket: Answers websockets.
         probes: Answer health and metrics.
         create_rest: Makes what answers everything else.
+
+    Attributes:
+        direct: Begins calls that may need no ASGI; the protocol asks it first.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Application:
         probes: Probes,
         create_rest: Callable[[], FastAPI],
     ) -> None:
+        self.direct = calls.direct
         self._environment = environment
         self._calls = calls
         self._websocket = websocket

@@ -37,6 +37,7 @@ class Ask:
         dialect: Of its route.
 
     Attributes:
+        dialect: Of its route.
         request_id: Given (`x-request-id`, `x-baseten-request-id`) or made.
         traceparent: W3C trace context, empty where the client sent none.
         binary: Whether the body is msgpack and the answer shall be.
@@ -45,13 +46,21 @@ class Ask:
         deadline: Seconds the client will wait, None where it does not say.
     """
 
-    __slots__ = ("_head", "_length", "binary", "deadline", "framing", "gather", "request_id", "traceparent")
+    __slots__ = (
+        "_scope",
+        "binary",
+        "deadline",
+        "dialect",
+        "framing",
+        "gather",
+        "request_id",
+        "traceparent",
+    )
 
     def __init__(self, scope: Scope, dialect: Dialect) -> None:
+        self._scope = scope
+        self.dialect = dialect
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._head = sum(map(len, chain.from_iterable(scope["headers"])), len(scope["query_string"]))
-        length = headers.get(b"content-length", b"0")
-        self._length = int(length) if length.isdigit() else 0
         content_type = headers.get(b"content-type", _JSON)
         self.binary = content_type != _JSON and _media_type(content_type) == _MSGPACK
         self.framing = dialect.framing
@@ -94,7 +103,8 @@ class Ask:
             AnswerError: 413 or 431.
         """
         self.check_head()
-        if self._length > limit:
+        length = dict(self._scope["headers"]).get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
             raise too_large(limit)
 
     def check_head(self) -> None:
@@ -103,7 +113,8 @@ class Ask:
         Raises:
             AnswerError: 431.
         """
-        if self._head > HEAD_LIMIT:
+        scope = self._scope
+        if sum(map(len, chain.from_iterable(scope["headers"])), len(scope["query_string"])) > HEAD_LIMIT:
             raise AnswerError(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
 
 

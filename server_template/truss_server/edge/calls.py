@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from truss_server import wire
 from truss_server.edge.admission import ClosedError, OverloadedError, Slot, Slots
 from truss_server.edge.answers import Passing, check, gather
+from truss_server.edge.asks import Ask
 from truss_server.edge.bodies import parse_body, render_value
 from truss_server.edge.client import Client
+from truss_server.edge.direct import Call, Direct
 from truss_server.edge.errors import GONE, AnswerError
 from truss_server.edge.incoming import Intake
 from truss_server.edge.large import LARGE, parse_large
@@ -22,7 +24,8 @@ from truss_server.edge.patience import Patience
 if TYPE_CHECKING:
     from truss_server.edge.asgi import Receive, Scope, Send
     from truss_server.edge.dialects import Dialect
-    from truss_server.edge.link import Exchange, Link
+    from truss_server.edge.exchange import Exchange
+    from truss_server.edge.link import Link
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
@@ -41,6 +44,9 @@ class ModelRoutes:
         slots: Admit calls.
         metrics: Count and time them.
         log: Where failures of the model, and accesses, go.
+
+    Attributes:
+        direct: Begins calls that may need nothing of this.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class ModelRoutes:
         self._slots = slots
         self._metrics = metrics
         self._log = log
+        self.direct = Direct(settings, supervisor, slots, metrics, log)
         self._parsing = asyncio.Semaphore(_PARSERS)
         self._intake = Intake(settings.body_limit, settings.client_timeout, Late())
 
@@ -67,10 +74,14 @@ class ModelRoutes:
         Raises:
             AbortedTransferError: The answer broke after its head was sent; the connection is to be cut.
         """
-        client = Client(scope, receive, send, dialect, self._intake)
-        watch = Stopwatch(self._metrics, name)
+        begun: Call | None = scope["state"].pop("begun", None)
+        client = Client(scope, receive, send, begun.ask if begun else Ask(scope, dialect), self._intake)
+        watch = begun.watch if begun else Stopwatch(self._metrics, name)
         try:
-            await self._answer(client, name, watch)
+            if begun is None:
+                await self._answer(client, name, watch)
+            else:
+                await self._go_on(client, begun)
         except AnswerError as exc:
             await client.refuse(exc)
         except asyncio.CancelledError:  # by uvicorn: the time to drain is over
@@ -131,6 +142,19 @@ class ModelRoutes:
             finally:
                 exchange.abandon()
         finally:
+            patience.close()
+
+    async def _go_on(self, client: Client, begun: Call) -> None:
+        """Bring the answer of a call that was begun before it was known to need all this."""
+        client.generation = begun.generation
+        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        client.count(patience)
+        client.begin()
+        try:
+            client.attach(begun.exchange)
+            await self._relay(client, begun.exchange, patience, begun.watch)
+        finally:
+            begun.exchange.abandon()
             patience.close()
 
     async def _open(self, client: Client, name: str, facts: dict[str, Any]) -> Exchange:

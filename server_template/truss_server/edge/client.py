@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from truss_server.edge.asks import Ask
 from truss_server.edge.errors import GONE, AnswerError, gone
 from truss_server.edge.failures import render_error
 from truss_server.edge.incoming import Incoming, Intake, gathered
@@ -14,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from truss_server.edge.asgi import Receive, Scope, Send
-    from truss_server.edge.dialects import Dialect
+    from truss_server.edge.asks import Ask
+    from truss_server.edge.exchange import Exchange
     from truss_server.edge.http import Protocol
-    from truss_server.edge.link import Exchange
     from truss_server.edge.patience import Patience
 
 T = TypeVar("T")
@@ -42,7 +41,7 @@ class Client:
         scope: ASGI scope.
         receive: ASGI receive channel.
         send: ASGI send channel.
-        dialect: Shape of errors.
+        ask: What its headers ask for.
         intake: Limits its body.
 
     Attributes:
@@ -53,11 +52,10 @@ class Client:
         refusal: Why the call was ended although the client is there.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, intake: Intake) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, ask: Ask, intake: Intake) -> None:
         self.scope = scope
         self.send = send
-        self.dialect = dialect
-        self.ask = Ask(scope, dialect)
+        self.ask = ask
         self.status = GONE
         self.gone = False
         self.generation: int | None = None
@@ -211,7 +209,7 @@ class Client:
         if self.gone:
             return
         self.status = error.status
-        headers, body = render_error(error, self.dialect, self.ask)
+        headers, body = render_error(error, self.ask.dialect, self.ask)
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

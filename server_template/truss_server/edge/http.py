@@ -10,11 +10,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from truss_server.edge.asks import HEAD_LIMIT
 from truss_server.edge.dialects import PLAIN
+from truss_server.edge.direct import PATHS
 from truss_server.edge.joining import Joining
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from truss_server.edge.direct import Call
 
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
@@ -31,7 +34,12 @@ class Protocol(HttpToolsProtocol):
     scope: Any
     _head: Any = None  # scope of the head that is incomplete
     _head_bytes = 0
+    _begun: Any = None  # scope of the newest request whose head is complete
     _waiting: asyncio.TimerHandle | None = None
+    _answered_at = 0.0  # the newest direct call
+    _call: Call | None = None  # that is answered directly
+    _at_once = True  # what is being parsed came in one piece, a head within the limit among it
+    _body: bytes | None = None  # of a request that may become such a call
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection; part of asyncio.Protocol."""
@@ -46,10 +54,15 @@ class Protocol(HttpToolsProtocol):
             self._waiting.cancel()
         if self.on_lost is not None:
             self.on_lost()
+        if self._call is not None:
+            self._call.lost()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; part of asyncio.Protocol."""
         self._unset_keepalive_if_required()
+        if self._call is not None:
+            self._call.begin()  # what follows has to wait for its answer
+        self._at_once = len(data) <= HEAD_LIMIT and not self._in_head()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -57,9 +70,92 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(400, "this is no HTTP request")
         else:
-            cycle = self.cycle
-            if cycle is None or cycle.scope is not self.scope or cycle.response_complete:
+            if self._body is not None:  # more of it is to come
+                self._to_asgi(complete=False)
+            elif self._call is None and (self._in_head() or self._is_idle()):
                 self._incomplete(len(data))
+
+    # ---- the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """Take the beginning of a head."""
+        if self._call is not None:
+            self._call.begin()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, unless it may be a direct call, which is begun when its body has come."""
+        self._begun = self.scope
+        path = PATHS.get(self.url)
+        if (
+            path is not None
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+            and not self.expect_100_continue
+            and self._at_once
+            and self._is_idle()
+            and not self.flow.write_paused
+        ):
+            self.scope.update(method="POST", path=path, raw_path=self.url, query_string=b"")
+            self._body = b""
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        if self._body is None:
+            super().on_body(body)
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if self._body is None:
+            super().on_message_complete()
+            return
+        self._call = self.app.direct.begin(self, self._body)
+        if self._call is None:
+            self._to_asgi()
+        else:
+            self._body = None
+
+    def _to_asgi(self, *, complete: bool = True) -> None:
+        """Begin the request that might have been a direct call."""
+        body, self._body = self._body, None
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
+        if complete:
+            super().on_message_complete()
+
+    # ---- direct calls
+
+    def answer(self, head: bytes, rest: bytes) -> None:
+        """Send the answer of the direct call: the end of its head, and its body."""
+        self._call = None
+        self._answered_at = self.loop.time()
+        self.server_state.total_requests += 1
+        self.transport.write_whole(  # type: ignore[attr-defined]  # a Joining
+            _opening(self.server_state.default_headers) + head + rest
+        )
+        if self._waiting is None:
+            self._wait()
+
+    def hand_over(self, call: Call) -> None:
+        """Go on with a call as a request of ASGI."""
+        self._call = None
+        self.scope["state"]["begun"] = call
+        self._to_asgi()
+
+    def shutdown(self) -> None:
+        """Answer what was begun, and close; part of uvicorn's protocols."""
+        if self._call is not None:
+            self._call.begin()
+        super().shutdown()
+
+    # ---- time and size
 
     def _incomplete(self, size: int) -> None:
         """Look after a connection without a request; perhaps the head of one has begun."""
@@ -76,22 +172,26 @@ class Protocol(HttpToolsProtocol):
             self.refuse(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
 
     def _in_head(self) -> bool:
-        return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
+        return self.scope is not self._begun
 
-    def _wait(self) -> None:
+    def _is_idle(self) -> bool:
+        return self._call is None and (self.cycle is None or self.cycle.response_complete)
+
+    def _wait(self, since: float | None = None) -> None:
         """Give the client its time to send a head."""
-        self._waiting = self.loop.call_later(self.timeout_keep_alive, self._look, self.cycle)
+        end = (since or self.loop.time()) + self.timeout_keep_alive
+        self._waiting = self.loop.call_at(end, self._look, self._begun)
 
     def _look(self, before: Any) -> None:
         """End a connection on which no request has come since the timer was set."""
         self._waiting = None
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._is_idle():
             return
-        if self.cycle is not before:
+        if self._begun is not before:
             if self.timeout_keep_alive_task is None:
-                self._wait()
+                self._wait(None if self._in_head() else self._answered_at)
         elif self._in_head():
             self.refuse(408, f"the request's head did not come within {self.timeout_keep_alive:g} s")
         else:
@@ -99,9 +199,7 @@ class Protocol(HttpToolsProtocol):
 
     def refuse(self, status: int, message: str) -> None:
         """Answer what never became a request, and close."""
-        if (
-            self.cycle is None or self.cycle.response_complete
-        ):  # else nothing can be said in the middle of an answer
+        if self._is_idle():  # else nothing can be said in the middle of an answer
             body = PLAIN.error(status, message)
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             self.transport.write(
@@ -131,3 +229,14 @@ class Protocol(HttpToolsProtocol):
         """Send the head of an answer without a body, as to HEAD."""
         self.transport.flush()  # type: ignore[attr-defined]  # a Joining
         super().on_response_complete()
+
+
+_opened: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+
+
+def _opening(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the first lines of a good answer: uvicorn's own headers, a new list once a second."""
+    global _opened  # noqa: PLW0603 - a cache
+    if _opened[0] is not headers:
+        _opened = headers, b"".join([b"HTTP/1.1 200 OK\r\n", *(b"%b: %b\r\n" % header for header in headers)])
+    return _opened[1]

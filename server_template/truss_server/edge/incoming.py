@@ -12,8 +12,8 @@ from truss_server.edge.pace import SLOWEST, Pace
 if TYPE_CHECKING:
     from truss_server.edge.asgi import Message, Receive
     from truss_server.edge.client import Client
+    from truss_server.edge.exchange import Exchange
     from truss_server.edge.late import Late
-    from truss_server.edge.link import Exchange
 
 SMALL = 64 * 1024
 """Bytes of a body that is not counted: so many of these as connections can be had."""

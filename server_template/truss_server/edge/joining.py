@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LOOK_SECONDS = 0.1
 """Between two looks whether the client of a connection that is not read is still there."""
@@ -30,21 +30,32 @@ class Joining:
         self._transport = transport
         self._protocol = protocol
         self._answer: object = None  # the newest whose head was written
+        self._asked: object = None  # the newest request whose body was asked for
         self._head = b""
         self._looking: asyncio.TimerHandle | None = None
         self.is_closing = transport.is_closing
+        self.write_whole = transport.write  # an answer with its head
 
     def write(self, data: bytes) -> None:
         """Write bytes; part of asyncio.Transport."""
         answer = self._protocol.cycle
-        if answer is not self._answer and answer.response_started:
-            self._answer = answer
-            self._head = data
-            return
+        if answer is not self._answer:
+            if answer.response_started:
+                self._answer = answer
+                self._head = self._last(answer, data) if self._protocol.expect_100_continue else data
+                return
+            self._asked = answer  # for its body, by 100 Continue
         if self._head:
             data = self._head + data
             self._head = b""
         self._transport.write(data)
+
+    def _last(self, answer: RequestResponseCycle, head: bytes) -> bytes:
+        """Make an answer the last one where nobody knows whether the request's body is still to come."""
+        if self._asked is answer or not answer.more_body or answer.body or not answer.keep_alive:
+            return head
+        answer.keep_alive = False
+        return head.removesuffix(b"\r\n") + b"connection: close\r\n\r\n"
 
     def flush(self) -> None:
         """Write the head that is held."""

@@ -1,4 +1,4 @@
-"""Large JSON bodies are parsed by a process of their own: orjson holds the interpreter, and all streams, meanwhile."""
+"""Large JSON bodies are parsed by a process of their own: msgspec holds the interpreter, and all streams, meanwhile."""
 
 from __future__ import annotations
 

@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from truss_server.edge.client import Client
+    from truss_server.edge.direct import Call
     from truss_server.edge.websockets import Session
 
 LINE = 64 * 1024
 """Characters of one message that are kept."""
 
 BACKLOG = 16 * 1024 * 1024
-"""Characters that may wait for whoever reads the log; what comes on top is counted and dropped."""
-
-_RECORD = 256  # what a record without characters counts
+"""Bytes that may wait for whoever reads the log; what comes on top is counted and dropped."""
 
 _LOOK_SECONDS = 0.02  # between two looks whether the log is being read
 _LOOKS = 250  # in vain, until nobody seems to read it: a busy machine keeps readers waiting, too
@@ -55,8 +54,8 @@ class Log:
     def __init__(self, stream: Stream | None = None, clock: Callable[[], float] = time.time) -> None:
         self._stream: Stream = stream or sys.stdout.buffer
         self._clock = clock
-        self._records: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-        self._taken = 0  # characters; each of the two counters is written by one thread only
+        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        self._taken = 0  # bytes; each of the two counters is written by one thread only
         self._written = 0
         self._dropped = 0
         self._stalled_at = -1
@@ -73,28 +72,47 @@ class Log:
             source: edge, worker or model.
             fields: request_id, exc_info (a traceback as text) and the like; values JSON has a form for.
         """
-        record = {"time": self._clock(), "levelname": level, "message": message, "source": source, **fields}
-        self._put(record)
-
-    def access(self, client: Client | Session, seconds: float) -> None:
-        """Log an answered request, with how long it took; the line is made on the log's thread."""
-        self._put({"time": self._clock(), "message": "", "client": client, "seconds": seconds})
-
-    def _put(self, record: dict[str, Any]) -> None:
-        waiting = self._taken - self._written
+        if len(message) > LINE:
+            message = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
+        record = {"levelname": level, "message": message, "source": source, **fields}
         limit = BACKLOG
-        if record.get("levelname") == "ERROR" and record["source"] != "model":
+        if level == "ERROR" and source != "model":
             limit = 2 * BACKLOG  # why the server ends must not be lost in what the model prints
         elif self._dropped:
             limit = BACKLOG // 2  # then all of a while is dropped, and told once
+        self._put(dump_json({"asctime": self._now(), **record}) + b"\n", limit)
+
+    def access(self, client: Client | Session | Call, seconds: float) -> None:
+        """Log an answered request, with how long it took."""
+        scope, ask = client.scope, client.ask
+        line = {
+            "asctime": self._now(),
+            "levelname": "INFO",
+            "message": f"{scope['method']} {scope['path']} {client.status}",
+            "source": "edge",
+            "status": client.status,
+            "duration_ms": round(seconds * 1000, 3),
+            "request_id": ask.request_id,
+        }
+        if ask.traceparent:
+            line["traceparent"] = ask.traceparent
+        self._put(dump_json(line) + b"\n", BACKLOG // 2 if self._dropped else BACKLOG)
+
+    def _now(self) -> str:
+        """Return the local time with milliseconds."""
+        seconds = self._clock()
+        return f"{_stamp(int(seconds))},{int(seconds % 1 * 1000):03d}"
+
+    def _put(self, line: bytes, limit: int) -> None:
+        waiting = self._taken - self._written
         if waiting > limit:
             self._dropped += 1
             return
         if self._dropped and waiting <= BACKLOG // 2:
             dropped, self._dropped = self._dropped, 0
             self.write("WARNING", f"{dropped} records were dropped: nobody read the log fast enough")
-        self._taken += len(record["message"]) + _RECORD
-        self._records.put(record)
+        self._taken += len(line)
+        self._lines.put(line)
 
     async def keep_up(self) -> None:
         """Wait while much is unwritten and somebody reads it."""
@@ -109,50 +127,25 @@ class Log:
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
-        self._records.put(None)
+        self._lines.put(None)
         self._closing.set()
         self._thread.join(2.0)
 
     def _write(self) -> None:
-        while (record := self._records.get()) is not None:
-            size = len(record["message"]) + _RECORD
+        while (line := self._lines.get()) is not None:
             with contextlib.suppress(OSError, ValueError):  # nobody reads the log any more; serving goes on
-                self._stream.write(format_record(record))
-                if self._records.empty():
+                self._stream.write(line)
+                if self._lines.empty():
                     self._stream.flush()
                     self._closing.wait(_GATHER_SECONDS)
-            self._written += size
+            self._written += len(line)
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
-
-
-def format_record(record: dict[str, Any]) -> bytes:
-    """Return the line of one record; `time` becomes `asctime` in local time with milliseconds."""
-    seconds = record.pop("time")
-    if "client" in record:
-        record = _access_fields(record["client"], record["seconds"])
-    message = record["message"]
-    if len(message) > LINE:
-        record["message"] = f"{message[:LINE]}... [{len(message) - LINE} characters cut]"
-    stamp = f"{_stamp(int(seconds))},{int(seconds % 1 * 1000):03d}"
-    return dump_json({"asctime": stamp, **record}) + b"\n"
 
 
 @functools.lru_cache(maxsize=2)
 def _stamp(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-
-
-def _access_fields(client: Client | Session, seconds: float) -> dict[str, Any]:
-    scope = client.scope
-    return {
-        "levelname": "INFO",
-        "message": f"{scope['method']} {scope['path']} {client.status}",
-        "source": "edge",
-        "status": client.status,
-        "duration_ms": round(seconds * 1000, 3),
-        **client.ask.log_fields,
-    }
 
 
 class LibraryHandler(logging.Handler):

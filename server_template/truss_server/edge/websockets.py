@@ -14,7 +14,8 @@ from truss_server.edge.metrics import Metrics, Stopwatch
 
 if TYPE_CHECKING:
     from truss_server.edge.asgi import Message, Receive, Scope, Send
-    from truss_server.edge.link import Exchange, Link
+    from truss_server.edge.exchange import Exchange
+    from truss_server.edge.link import Link
     from truss_server.edge.logs import Log
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
-from truss_server.worker.channel import ALONE, Channel
 
 if TYPE_CHECKING:
     from truss_server.worker.body import Body
+    from truss_server.worker.channel import Channel
     from truss_server.worker.sockets import Socket
 
 GONE = {"status": 499, "detail": "the client left", "headers": []}
@@ -76,7 +75,6 @@ class Call:
         self._head = b""
         self._pending: list[bytes] = []
         self._flush_asked = False
-        self._written_at = 0.0
         # Two counters, each written by one thread only: no lock is needed to compare them.
         self._sent = 0
         self._granted = wire.WINDOW
@@ -108,7 +106,7 @@ class Call:
         self._sent += size
         with self._lock:
             self._pending.append(piece)
-            if time.monotonic() - self._written_at > ALONE:
+            if self._channel.is_quiet():
                 self._write_pending()
             elif not self._flush_asked:
                 self._flush_asked = True
@@ -157,7 +155,7 @@ class Call:
         with self._lock:
             self._flush_asked = False
             if self._pending:
-                self._write_pending()
+                self._write_pending(0, self._channel.post)
 
     def finish(self, data: bytes = b"", *, join: bool = False) -> None:
         """End the answer, with last bytes for which there is room.
@@ -202,7 +200,6 @@ class Call:
         else:
             frames = b"".join(wire.pieces(wire.DATA, self.stream, data, last))
         (send or self._channel.send)(head + frames if head else frames)
-        self._written_at = time.monotonic()
 
     def grant(self, size: int) -> None:
         """Let the producer send `size` more bytes."""

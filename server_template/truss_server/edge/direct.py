@@ -1,0 +1,164 @@
+"""Calls that come in one piece and are answered in one: straight from the client's socket to the worker's and back.
+
+Most calls are such. They need no task and no ASGI, which cost as much as all the rest of the edge. What turns out to
+be another kind of call (a stream, an error, a slow one) is handed over to ASGI as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from truss_server import wire
+from truss_server.edge.asks import Ask
+from truss_server.edge.bodies import parse_body, render_value
+from truss_server.edge.dialects import ROUTES
+from truss_server.edge.errors import GONE, AnswerError
+from truss_server.edge.incoming import SMALL
+from truss_server.edge.late import Late
+from truss_server.edge.metrics import Stopwatch
+
+if TYPE_CHECKING:
+    from truss_server.edge.admission import Slots
+    from truss_server.edge.exchange import Exchange
+    from truss_server.edge.http import Protocol
+    from truss_server.edge.logs import Log
+    from truss_server.edge.metrics import Metrics
+    from truss_server.edge.settings import Settings
+    from truss_server.edge.supervisor import Supervisor
+
+_HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+
+PATHS = {path.encode(): path for path in ROUTES}
+"""Paths of such calls, as they are in a request's first line."""
+
+
+class Direct:
+    """Begins such calls.
+
+    Args:
+        settings: Of the edge.
+        supervisor: Knows the worker.
+        slots: Admit calls.
+        metrics: Count and time them.
+        log: Where accesses go.
+    """
+
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, slots: Slots, metrics: Metrics, log: Log
+    ) -> None:
+        self._supervisor = supervisor
+        self._slots = slots
+        self._metrics = metrics
+        self._limit = min(SMALL, settings.body_limit)
+        self._named = settings.control is not None
+        self.log = log
+        self.late = Late()
+        self.cancelled = metrics.cancelled.inc
+
+    def begin(self, connection: Protocol, body: bytes) -> Call | None:
+        """Begin a call of the model; None where it needs more than this can do, an error answer for example.
+
+        Args:
+            connection: Of its client; its `scope` is the request's.
+            body: All of the request's.
+        """
+        supervisor, (name, dialect) = self._supervisor, ROUTES[connection.scope["path"]]
+        link, facts = supervisor.link, supervisor.methods.get(name)
+        if link is None or facts is None or not supervisor.loaded or supervisor.held is not None:
+            return None
+        if facts["request"] or not facts["inputs"] or len(body) > self._limit:
+            return None
+        watch = Stopwatch(self._metrics, name)
+        ask = Ask(connection.scope, dialect)
+        if ask.binary:
+            return None
+        try:
+            inputs = parse_body(body, binary=False)
+        except AnswerError:
+            return None
+        if len(inputs) > wire.PIECE or (slot := self._slots.take()) is None:
+            return None
+        generation = supervisor.generation
+        exchange = link.open((name, ask.framing, None, generation), slot, ask)
+        exchange.offer(wire.INPUT, inputs)
+        call = Call(self, connection, exchange, ask, watch)
+        if self._named:
+            call.generation = generation
+        exchange.listener = call.on_news
+        self.late.add(call)
+        return call
+
+
+class Call:
+    """One such call.
+
+    Args:
+        direct: Began it.
+        connection: Of its client.
+        exchange: With the worker.
+        ask: What its headers ask for.
+        watch: Times it.
+
+    Attributes:
+        scope: ASGI scope.
+        generation: To be named in the answer; None where it is not to be.
+        status: Of its answer.
+    """
+
+    __slots__ = ("_connection", "_direct", "ask", "exchange", "generation", "scope", "status", "watch")
+
+    def __init__(
+        self,
+        direct: Direct,
+        connection: Protocol,
+        exchange: Exchange,
+        ask: Ask,
+        watch: Stopwatch,
+    ) -> None:
+        self._direct = direct
+        self._connection = connection
+        self.scope = connection.scope
+        self.exchange: Any = exchange
+        self.ask = ask
+        self.watch = watch
+        self.generation: int | None = None
+        self.status = GONE
+
+    def on_news(self) -> None:
+        """Answer, if this is the whole of it."""
+        exchange = self.exchange
+        data = exchange.whole
+        if data is None:
+            self.begin()
+            return
+        try:
+            _, body = render_value(wire.unpack(data), binary=False)
+        except AnswerError:
+            self.begin()
+            return
+        self._connection.answer(
+            _HEAD % (len(body), self.ask.request_id.encode("latin-1", "replace")), self._rest() + body
+        )
+        self.status = 200
+        self._end()
+
+    def lost(self) -> None:
+        """Cancel it, as its client has left."""
+        self.exchange.listener = None
+        self.exchange.abandon()
+        self._direct.cancelled()
+        self._end()
+
+    def begin(self) -> None:
+        """Hand it over to ASGI."""
+        self._direct.late.remove(self)
+        self.exchange.listener = None
+        self._connection.hand_over(self)
+
+    def _end(self) -> None:
+        self._direct.late.remove(self)
+        self._direct.log.access(self, self.watch.end(self.status))
+
+    def _rest(self) -> bytes:
+        """Return the end of the answer's head."""
+        return b"\r\n" if self.generation is None else b"x-truss-generation: %d\r\n\r\n" % self.generation
