@@ -362,6 +362,16 @@ def test_a_spare_worker_is_what_loads_next(edge: Edge, watch: Callable[[], Sessi
     assert spare not in edge.workers()
 
 
+def test_a_spare_worker_after_a_broken_load(edge: Edge, watch: Callable[[], Session]) -> None:
+    """Also what mends a broken edit is loaded by a process that waits."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+
+    assert session.edit(edge, {MODEL: "1 / 0\n"}, how="load")["event"] == "failed"
+
+    assert wait_until(edge.spares, 10, what="another spare worker") != [spare]
+
+
 def test_a_spare_worker_that_ends_is_not_missed(edge: Edge, watch: Callable[[], Session]) -> None:
     """A version is loaded also where the process that waited for it was killed."""
     session = watch()

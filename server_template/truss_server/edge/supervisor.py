@@ -211,7 +211,6 @@ class Supervisor:
         self._health.forget()
         self.was_ready = True
         self._tell("ready")
-        self.workers.prepare(self._version)
 
     def _report(self, status: str, error: str) -> None:
         for listener in self.listeners:

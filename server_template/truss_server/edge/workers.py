@@ -29,13 +29,14 @@ class Workers:
         self._log = log
         self._loading: set[Worker] = set()
         self._spare: Worker | None = None
+        self._ending = False
 
     def __iter__(self) -> Iterator[Worker]:
         """Yield those that have a version."""
         return iter(tuple(self._loading))
 
     def start(self, version: Version) -> Worker:
-        """Return a worker that loads a version."""
+        """Return a worker that loads a version; when it has, or has failed to, another one waits for the next."""
         worker, self._spare = self._spare, None
         if worker is not None and worker.fits(version):
             worker.load(version)
@@ -44,12 +45,13 @@ class Workers:
                 worker.kill()
             worker = Worker(version, self._log)
         self._loading.add(worker)
+        worker.ready.add_done_callback(lambda _: self._prepare(version))
         worker.life.add_done_callback(lambda _: self._loading.discard(worker))
         return worker
 
-    def prepare(self, version: Version) -> None:
+    def _prepare(self, version: Version) -> None:
         """Have a spare worker for one of the next versions, where there will be any."""
-        if version.swaps and (self._spare is None or not self._spare.fits(version)):
+        if version.swaps and not self._ending and (self._spare is None or not self._spare.fits(version)):
             self.forget_spare()
             self._spare = Worker(version, self._log, spare=True)
 
@@ -71,12 +73,14 @@ class Workers:
 
     async def stop(self) -> None:
         """End all of them: ask, then insist."""
+        self._ending = True
         spare, self._spare = self._spare, None
         ending = self._loading if spare is None else {*self._loading, spare}
         await asyncio.gather(*[worker.stop() for worker in ending])
 
     def kill(self) -> None:
         """End all of them, and what they started, at once."""
+        self._ending = True
         self.forget_spare()
         for worker in self._loading:
             worker.kill()
