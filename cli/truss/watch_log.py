@@ -58,11 +58,15 @@ class WatchLog:
 
     def _follow(self) -> None:
         with suppress(TrussError):  # whether it is there shows elsewhere
-            seen = sum(1 for _ in self._target.logs(self._deployment, follow=False))
+            seen = self._count()
             while not self._closed:
                 seen = self._read(seen)
                 self._resumed.wait()
                 self._resumed.clear()
+                seen = min(seen, self._count())  # a long log loses its beginning
+
+    def _count(self) -> int:
+        return sum(1 for _ in self._target.logs(self._deployment, follow=False))
 
     def _read(self, seen: int) -> int:
         """Collect lines until the deployment ends; return how many there were, those seen before included."""
