@@ -6,12 +6,14 @@ import hashlib
 import io
 import json
 import os
+import select
 import socket
 import tarfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,12 +123,25 @@ class ControlServer:
                     fields = json.loads(line)
                     tar = stream.read(fields.pop("bytes", 0))
                     self.asked.append(fields)
-                    self.hold.wait(30)
+                    if fields["do"] == "cancel":
+                        continue  # it came too late
+                    if self._is_cancelled(connection, stream):
+                        _send(connection, {"event": "cancelled", "generation": self.version.generation})
+                        continue
                     _send(connection, self._answer(fields, tar))
             except OSError:
                 pass
             finally:
                 self._watcher = None
+
+    def _is_cancelled(self, connection: socket.socket, stream: IO[bytes]) -> bool:
+        """Wait while answers are held; return whether this one is not wanted any more."""
+        deadline = time.monotonic() + 30
+        while not self.hold.wait(0.02) and time.monotonic() < deadline:
+            if select.select([connection], [], [], 0)[0]:
+                self.asked.append(json.loads(stream.readline() or b'{"do": "leave"}'))
+                return True
+        return False
 
     def _hello(self) -> dict[str, Any]:
         return {

@@ -209,9 +209,17 @@ class FakeTarget:
         newest = sorted(self._listed, key=lambda one: one.started, reverse=True)
         return [replace(one, running=self._servers[one.id].script.code is None) for one in newest]
 
-    def crash(self, deployment: Deployment) -> None:
+    def crash(self, deployment: Deployment, code: int = 1) -> None:
         """Let the server of a deployment die."""
-        self._servers[deployment.id].script = Script(code=1)
+        server = self._servers[deployment.id]
+        server.script = Script(server.script.log, code)
+        server.ended.set()
+
+    def revive(self, deployment: Deployment, *log: str) -> None:
+        """Let the server of a deployment that died be started again, and log something."""
+        server = self._servers[deployment.id]
+        server.ended.clear()
+        server.script = Script((*server.script.log, *log))
 
     def close(self) -> None:
         """End everything."""

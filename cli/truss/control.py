@@ -98,6 +98,10 @@ class Session:
         """Ask for the current version to be loaded again; the answer is an event."""
         _send(self._channel, {"do": "reload"})
 
+    def cancel(self) -> None:
+        """Ask for what is being loaded to be given up; what was asked for before is answered nevertheless."""
+        _send(self._channel, {"do": "cancel"})
+
     def receive(self) -> list[Event]:
         """Wait until something has come and return the events in it.
 

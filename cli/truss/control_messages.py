@@ -118,7 +118,14 @@ class State:
     error: str
 
 
-Event = Applied | Failed | Mismatch | State
+@dataclass(frozen=True)
+class Cancelled:
+    """What was being loaded was given up, as it was wished."""
+
+    generation: int
+
+
+Event = Applied | Failed | Mismatch | State | Cancelled
 
 
 @dataclass(frozen=True)
@@ -262,6 +269,8 @@ def parse_event(fields: Mapping[str, Any]) -> Event | None:
             )
         if kind == "mismatch":
             return Mismatch(str(fields["digest"]), dict(fields["files"]))
+        if kind == "cancelled":
+            return Cancelled(int(fields["generation"]))
         if kind == "state":
             return State(str(fields["status"]), str(fields.get("error") or ""))
     except (KeyError, TypeError, ValueError) as exc:

@@ -187,12 +187,15 @@ def _class(node: ast.ClassDef) -> Definition:
     methods = [item for item in node.body if isinstance(item, Function)]
     body = [item for item in _without_docstring(node.body) if not isinstance(item, Function)]
     heads = [*node.decorator_list, *node.bases, *node.keywords]
+    facts = find_facts(*heads, *body)
+    if node.decorator_list:
+        facts = replace(facts, leaks=facts.leaks | {"a decorator"})
     base_names = find_facts(*node.bases, *node.keywords).names
     return Definition(
         "class",
         (node.name,),
         _code(*heads, *body, name=node.name),
-        find_facts(*heads, *body),
+        facts,
         find_facts(*heads, *body, used=True, called=node.decorator_list),
         base_names,
         tuple(_function(item) for item in methods),

@@ -23,6 +23,9 @@ UNKNOWABLE = FINDS_BY_NAME | {
 }
 """Names behind which any definition of the package may be meant."""
 
+LEAKING = frozenset({"__class__", "__self__", "__closure__", "locals", "tb_frame", "f_locals"})
+"""Names of what leads to the first parameter of a function, which is not written there."""
+
 BY_NAME = frozenset({"getattr", "attrgetter", "methodcaller"})
 """Functions that take the name of what they find."""
 
@@ -45,6 +48,9 @@ class Facts:
         sets: Names of what it sets attributes of; `type()` for those of a class it asks for.
         asks: Names of what it asks for attributes whose names are not written there; empty for anything else.
         unknowable: What in it may mean any definition.
+        attributes: Those of the names that it mentions as attributes only.
+        own: Names that it mentions as attributes of its first parameter, or of `super()`.
+        leaks: How its first parameter becomes a value that others may have.
     """
 
     names: frozenset[str] = frozenset()
@@ -53,6 +59,9 @@ class Facts:
     sets: frozenset[str] = frozenset()
     asks: frozenset[str] = frozenset()
     unknowable: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    leaks: frozenset[str] = frozenset()
 
 
 def find_facts(*nodes: ast.AST, used: bool = False, called: Iterable[ast.AST] = ()) -> Facts:
@@ -65,8 +74,10 @@ def find_facts(*nodes: ast.AST, used: bool = False, called: Iterable[ast.AST] = 
     """
     collector = _Collector(used=used)
     for top in nodes:
+        first = _first_parameter(top)
         for node in ast.walk(top):
             collector.visit(node)
+            collector.follow(node, first)
     for one in called:
         collector.changed(one)
     return collector.facts()
@@ -77,12 +88,16 @@ class _Collector:
 
     def __init__(self, *, used: bool) -> None:
         self._used = used
+        self._plain: set[str] = set()
+        self._owned: set[int] = set()
         self._found: dict[str, set[str]] = {name: set() for name in Facts.__dataclass_fields__}
 
     def facts(self) -> Facts:
         """Return what was collected."""
         found = {name: frozenset(values) for name, values in self._found.items()}
         found["names"] -= {""}
+        found["attributes"] = found["names"] - self._plain
+        found["leaks"] |= found["names"] & LEAKING
         found["unknowable"] |= found["names"] & UNKNOWABLE
         return Facts(**found)
 
@@ -93,6 +108,8 @@ class _Collector:
     def visit(self, node: ast.AST) -> None:
         """Take in one node, without what is below it."""
         self._found["names"].update(_identifiers(node))
+        if not isinstance(node, ast.Attribute):
+            self._plain.update(_identifiers(node))
         if isinstance(node, ast.Name) and node.id in {"eval", "exec"}:  # not `model.eval()`
             self._found["unknowable"].add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -106,6 +123,18 @@ class _Collector:
             self.changed(node.target)
         elif isinstance(node, ast.Call):
             self._call(node)
+
+    def follow(self, node: ast.AST, first: str) -> None:
+        """Take in what a node, which comes after those around it, does with the first parameter."""
+        if isinstance(node, ast.Attribute):
+            base = node.value
+            if isinstance(base, ast.Name) and base.id == first:
+                self._owned.add(id(base))
+                self._found["own"].add(node.attr)
+            elif isinstance(base, ast.Call) and not base.args and _base(base.func) == {"super"}:
+                self._found["own"].add(node.attr)
+        elif isinstance(node, ast.Name) and node.id == first and id(node) not in self._owned:
+            self._found["leaks"].add(first)
 
     def _attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -147,8 +176,16 @@ class _Collector:
         for one in asked:
             if isinstance(one, ast.Constant) and isinstance(one.value, str):
                 self._found["names"].update(one.value.split("."))
+                self._plain.update(one.value.split("."))
             else:
                 self._found["asks"].update(_base(node.args[0]) if place else {""})
+
+
+def _first_parameter(node: ast.AST) -> str:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return ""
+    parameters = [*node.args.posonlyargs, *node.args.args, *filter(None, [node.args.vararg])]
+    return parameters[0].arg if parameters else ""
 
 
 def _base(node: ast.AST) -> set[str]:

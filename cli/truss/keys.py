@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import termios
 import tty
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,16 @@ def single_keys(fd: int) -> Iterator[int | None]:
         tty.setcbreak(fd, termios.TCSADRAIN)
         yield fd
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def read_keys(fd: int) -> str | None:
+    """Return the keys that were pressed; None where the terminal is gone."""
+    try:
+        return os.read(fd, 32).decode("ascii", "replace") or None
+    except OSError:
+        return None
 
 
 def _is_ours(fd: int) -> bool:

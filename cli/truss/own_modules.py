@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -31,17 +31,9 @@ class Modules:
     roots: tuple[str, ...]
     opaque: frozenset[str] = field(default=frozenset())
 
-    def names(self, path: str) -> list[str]:
+    def names(self, path: str) -> tuple[str, ...]:
         """Return the dotted names a file can be imported by."""
-        found = []
-        for root in ("", *self.roots):
-            if root and not path.startswith(f"{root}/"):
-                continue
-            parts = list(PurePosixPath(path[len(root) + 1 :] if root else path).with_suffix("").parts)
-            parts = parts[:-1] if parts[-1] == "__init__" else parts
-            if parts and all(part.isidentifier() for part in parts):
-                found.append(".".join(parts))
-        return found
+        return _names(path, self.roots)
 
     @cached_property
     def by_name(self) -> dict[str, str]:
@@ -82,6 +74,20 @@ class Modules:
             found[path] = everything if source.imports_by_name else frozenset(wanted)
         return found
 
+    def held(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return which modules some files hold as objects, by `import a` or `from a import b`, and all below them."""
+        names: set[str] = set()
+        for path in paths:
+            for one in self.sources[path].imports if path in self.sources else ():
+                if "*" in one.names or self.sources[path].imports_by_name:
+                    return frozenset(self.by_name.values())
+                for base in self._bases(path, one):
+                    names.update(f"{base}.{name}" if base else name for name in one.names)
+                    names.update([] if one.names else _with_parents(base))
+        found = {self.by_name[name] for name in names if name in self.by_name}
+        folders = tuple(name + "." for name in names)
+        return frozenset(found | {path for name, path in self.by_name.items() if name.startswith(folders)})
+
     def imported_from(self, path: str) -> frozenset[str]:
         """Return a file and all that it imports, directly or not, and the packages around them."""
         found: set[str] = set()
@@ -118,6 +124,19 @@ class Modules:
     def _packages(self, path: str) -> list[str]:
         around = [f"{folder}/{INIT}" for folder in PurePosixPath(path).parents if str(folder) != "."]
         return [one for one in around if one in self.sources and one != path]
+
+
+@lru_cache(maxsize=1 << 16)  # thousands of paths are asked for at every save
+def _names(path: str, roots: tuple[str, ...]) -> tuple[str, ...]:
+    found = []
+    for root in ("", *roots):
+        if root and not path.startswith(f"{root}/"):
+            continue
+        parts = list(PurePosixPath(path[len(root) + 1 :] if root else path).with_suffix("").parts)
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if parts and all(part.isidentifier() for part in parts):
+            found.append(".".join(parts))
+    return tuple(found)
 
 
 def _with_parents(dotted: str) -> Iterator[str]:

@@ -111,10 +111,13 @@ def plan_resync(running: Mapping[str, str], digest: str, new: Snapshot) -> Patch
         digest: Of its plan.
         new: What is on disk.
     """
-    if digest == new.plan.manifest.digest:
-        return Patch("nothing")
     after = new.files
     changed = tuple(path for path in after if running.get(path) != after[path].sha256)
+    if (
+        digest == new.plan.manifest.digest
+    ):  # what the model has written beside the files of the package is its own
+        touched = _Files(changed, ())
+        return touched.patch("load", "files were changed where it runs") if changed else Patch("nothing")
     deleted = tuple(path for path in running if path not in after and path not in OWN_FILES)
     files = _Files(changed, deleted)
     settings = {CONFIG, *new.plan.settings} & set(files.all)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from truss import __version__
 from truss.config import load_config
+from truss.config_values import CONFIG
 from truss.external_data import external_files
 from truss.memory import Memory
 from truss.model_source import check_model, imported_modules
@@ -20,6 +23,7 @@ from truss.server_source import server_digest
 from truss_server.protocol import Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
@@ -61,8 +65,46 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
         wheels=wheels,
         settings=tuple(asked.files),
     )
+    return _with_digest(plan, memory)
+
+
+def plan_edit(before: ReleasePlan, paths: Collection[str], memory: Memory) -> ReleasePlan | None:
+    """Return the plan of a package in which only some files were written; None where all of it has to be looked at.
+
+    Args:
+        before: Its plan until then, of a package without links.
+        paths: Of these files, absolute.
+        memory: Of the plans before.
+
+    Raises:
+        PackageError: The package is wrong.
+    """
+    config = before.config
+    above = f"{before.package}{os.sep}"
+    names = {path.removeprefix(above) for path in paths}
+    old = {number: file for number, file in enumerate(before.files) if str(file.path) in names}
+    if len(old) != len(names) or names & {CONFIG, *before.settings}:
+        return None
+    files = list(before.files)
+    for number, file in old.items():
+        try:
+            found = os.lstat(file.source)
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            files[number] = memory.file(str(file.path), str(file.source), found, link=False)
+        except OSError:
+            return None
+        ways = [imported_modules(code_files([one], config), memory) for one in (file, files[number])]
+        if ways[0] != ways[1]:  # they may imply requirements
+            return None
+    if str(config.model_file) in names:
+        check_model(before.package, config, files)
+    return _with_digest(replace(before, files=tuple(files)), memory)
+
+
+def _with_digest(plan: ReleasePlan, memory: Memory) -> ReleasePlan:
     digest = _digest(plan, memory.server(server_digest))
-    return replace(plan, manifest=replace(manifest, digest=digest))
+    return replace(plan, manifest=replace(plan.manifest, digest=digest))
 
 
 def _digest(plan: ReleasePlan, server: str) -> str:

@@ -11,13 +11,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from truss.definitions import Definition
     from truss.facts import Facts
     from truss.own_modules import Modules
 
 ROOTS = ("__init__", "setup_environment", "load")
+
+PLAIN_BASES = frozenset({"object", "ABC", "abc", "ABCMeta", "metaclass", "Protocol", "Generic", "typing"})
+"""What in the head of a class hands its instances to nobody."""
+
+PLAIN_DECORATORS = frozenset(
+    {"property", "staticmethod", "classmethod", "cached_property", "functools", "abstractmethod", "abc"}
+    | {"override", "typing", "torch", "no_grad", "inference_mode"}
+)
+"""Decorators that hand the instance to nobody but the method."""
 
 STORED = frozenset({"cached_property"})
 """Decorators of methods whose values the instance takes along."""
@@ -53,13 +62,16 @@ class Reach:
 
 def find_reach(modules: Modules, model_file: str, model_class: str) -> Reach:
     """Return what `load()` of a model reaches."""
-    finder = _Finder(modules, modules.imported_from(model_file))
-    if not finder.find_family(model_file, model_class):
-        finder.reach.unknowable = f"`{model_class}` is not written as a class that can be followed"
-        return finder.reach
-    finder.start()
-    while finder.follow() or finder.follow_registrations():
-        pass
+    for leaks in (False, True):
+        finder = _Finder(modules, modules.imported_from(model_file), leaks=leaks)
+        if not finder.find_family(model_file, model_class):
+            finder.reach.unknowable = f"`{model_class}` is not written as a class that can be followed"
+            break
+        finder.start()
+        while finder.follow() or finder.follow_registrations():
+            pass
+        if finder.leaks == leaks:
+            break
     return finder.reach
 
 
@@ -69,10 +81,18 @@ class _Finder:
     Args:
         modules: Own modules.
         paths: Of those that the model can import.
+        leaks: Whether code that is no method of the model may have it: any attribute may be one of the model then.
+
+    Attributes:
+        reach: What was found.
+        leaks: Whether that was found to be so.
     """
 
-    def __init__(self, modules: Modules, paths: Iterable[str]) -> None:
+    def __init__(self, modules: Modules, paths: Collection[str], *, leaks: bool) -> None:
         self.reach = Reach()
+        self.leaks = leaks
+        self._any_attribute = leaks
+        self._held = modules.held(paths)
         self._modules = modules
         self._index: dict[str, list[tuple[str, Definition]]] = {}
         for path in paths:
@@ -83,8 +103,8 @@ class _Finder:
         self._methods: dict[str, list[tuple[Key, Definition]]] = {}
         self._model: Key = ("", "")
         self._classes: list[tuple[str, Definition]] = []
-        self._todo: list[tuple[str, str]] = []
-        self._seen: set[str] = set()
+        self._todo: list[tuple[str, str, str]] = []
+        self._seen: set[tuple[str, str]] = set()
 
     def find_family(self, path: str, name: str) -> bool:
         """Find the model's class and its own base classes; return whether it is there."""
@@ -121,7 +141,10 @@ class _Finder:
         for path, one in self._classes:
             name = one.binds[0]
             self._take((path, name), one, name)
-            self._todo += [(each, name) for each in one.facts.names - one.bases]
+            self._todo += [(each, name, "name") for each in one.facts.names - one.bases]
+            family = {name for _, name in self.reach.family}
+            borrowed = any(each in self._index for each in one.facts.names - one.bases)  # `load = other_load`
+            self.leaks |= borrowed or bool(one.bases - family - PLAIN_BASES or one.facts.leaks)
             for place, base in [entry for each in one.bases for entry in self._index.get(each, ())]:
                 if base.kind not in {"class", "import"}:  # `class Model(make_base()):`
                     self._reach(place, base, name)
@@ -130,22 +153,24 @@ class _Finder:
                 special = called.startswith("__") and called.endswith("__")
                 if called in ROOTS or special or method.early.names & STORED:
                     self._take((path, f"{name}.{called}"), method, called)
-                    self._push(method.facts, called)
-        self._todo += [("__getattr__", "__getattr__")]
+                    self._push(method, called, own=True)
+        self._todo += [("__getattr__", "__getattr__", "name")]
 
     def follow(self) -> bool:
         """Follow all names that were found; return whether there were any."""
         any_new = bool(self._todo)
         while self._todo:
-            name, root = self._todo.pop()
-            if name in self._seen:
+            name, root, kind = self._todo.pop()
+            if (name, kind) in self._seen:
                 continue
-            self._seen.add(name)
+            self._seen.add((name, kind))
             for path, one in self._index.get(name, ()):
-                self._reach(path, one, root)
-            for (path, owner), method in self._methods.get(name, ()):
+                if kind == "name" or path in self._held:
+                    self._reach(path, one, root)
+            self.leaks |= kind == "name" and any(name == model for _, model in self.reach.family)
+            for (path, owner), method in self._methods.get(name, ()) if kind != "attribute" else ():
                 self._take((path, f"{owner}.{name}"), method, root)
-                self._push(method.facts, root)
+                self._push(method, root, own=True)
         return any_new
 
     def follow_registrations(self) -> bool:
@@ -166,7 +191,7 @@ class _Finder:
                 key = (path, f"{one.binds[0]}.{method.binds[0]}")
                 if method is not one and key not in self.reach.via:
                     self._take(key, method, "load")
-                    self._push(method.facts, "load")
+                    self._push(method, "load", own=True)
                     found = True
         return found
 
@@ -205,13 +230,13 @@ class _Finder:
             self.reach.whole.add(key)
         for name in one.binds:
             self._take((path, name), one, root)
-            self._todo.append((name, root))
+            self._todo.append((name, root, "name"))
         if one.kind != "import":
             self.reach.state.update(one.binds)
         for part in one.parts:
             if part is not one:
                 self._take((path, f"{one.binds[0]}.{part.binds[0]}"), part, root)
-            self._push(part.facts, root)
+            self._push(part, root, own=False)
 
     def _take(self, key: Key, one: Definition, root: str) -> None:
         """Note that a definition is reached, and what in it cannot be followed."""
@@ -222,8 +247,16 @@ class _Finder:
         reason = self._why_unknowable(one.facts)
         self.reach.unknowable = self.reach.unknowable or (f"`{key[1]}` uses {reason}" if reason else "")
 
-    def _push(self, facts: Facts, root: str) -> None:
-        self._todo += [(name, root) for name in facts.names if name not in self._seen]
+    def _push(self, one: Definition, root: str, *, own: bool) -> None:
+        """Follow what a definition mentions; `own` is said of methods of the model."""
+        facts = one.facts
+        self.leaks |= own and bool(facts.leaks or one.early.names - PLAIN_DECORATORS)
+        for name in facts.names:
+            kind = "attribute" if name in facts.attributes else "name"
+            if kind == "attribute" and (self._any_attribute or (own and name in facts.own)):
+                kind = "own"
+            if (name, kind) not in self._seen:
+                self._todo.append((name, root, kind))
         self.reach.state.update(facts.bound_globally)
         self.reach.used |= facts.names
 

@@ -27,7 +27,11 @@ FLAT_STEP_MS = 100
 GROUP_MS = 200
 """The longest time saves are held back to be told together."""
 
-LOOK_MS = 5_000
+AGAIN_MS = 500
+"""Quiet time after saves until all is looked at once more: what is saved while others are taken is told by nobody."""
+
+LOOK_MS = 300_000
+"""The same while nothing is saved."""
 
 JOIN_SECONDS = 5.0
 
@@ -38,9 +42,13 @@ class Saves:
     Args:
         package: Its folder.
         wake: Called in a thread when something was saved.
+
+    Attributes:
+        direct: Whether what is watched has no links, so that each file is where it is told to be.
     """
 
     def __init__(self, package: Path, wake: Callable[[], None]) -> None:
+        self.direct = False
         self._root = package.resolve()
         self._wake = wake
         self._lock = threading.Lock()
@@ -76,7 +84,7 @@ class Saves:
             return bool(self._changed)
 
     def take(self) -> set[str]:
-        """Return the paths that were saved since the last time."""
+        """Return the paths that were saved since the last time; the package's own where there may be others."""
         with self._lock:
             changed, self._changed = self._changed, set()
         return changed
@@ -102,6 +110,9 @@ class Saves:
         files = list(files)
         reached = {Path(one) for one in {os.path.dirname(file.source) for file in files}}  # noqa: PTH120 of many files
         reached |= {file.source.resolve().parent for file in files if file.link}
+        self.direct = all(os.path.realpath(one) == str(one) for one in reached) and not any(
+            file.link for file in files
+        )
         deep |= {real for folder in reached if (real := folder.resolve()) not in flat}
         deep = {folder for folder in deep if folder.is_dir()}
         deep = {folder for folder in deep if not any(above in deep for above in folder.parents)}
@@ -139,23 +150,35 @@ class Saves:
         thread.start()
 
     def _listen(self, notifier: object, step: int, stop: threading.Event) -> None:
+        quiet = LOOK_MS
         with notifier:  # type: ignore[attr-defined]
             while True:
-                told = notifier.watch(GROUP_MS, step, LOOK_MS, stop)  # type: ignore[attr-defined]
+                try:
+                    told = notifier.watch(GROUP_MS, step, quiet, stop)  # type: ignore[attr-defined]
+                except (OSError, RuntimeError):  # a name that it cannot decode, for one; it tells no more
+                    self._stale = True
+                    self._tell({str(self._root)})
+                    return
                 if told == "stop":
                     return
                 if isinstance(told, set):
                     self._note({path for _, path in told})
+                    quiet = AGAIN_MS
+                else:
+                    self._tell({str(self._root)})
+                    quiet = LOOK_MS
 
     def _note(self, paths: set[str]) -> None:
         if str(self._root / IGNORE_FILE) in paths:
             self._ignored = self._rules()
         if any(Path(path) in self._watched[1] for path in paths):
             self._stale = True  # a folder was made anew: what watched it watches nothing any more
-        counted = {path for path in paths if not self._is_ignored(path)}
-        if counted:
+        self._tell({path for path in paths if not self._is_ignored(path)})
+
+    def _tell(self, paths: set[str]) -> None:
+        if paths:
             with self._lock:
-                self._changed |= counted
+                self._changed |= paths
             with suppress(OSError):  # whoever was to be woken has gone
                 self._wake()
 

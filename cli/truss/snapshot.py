@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from truss.definitions import Source, read_source
@@ -31,7 +32,7 @@ class Snapshot:
     modules: Modules
     broken: Mapping[str, SyntaxError | ValueError]
 
-    @property
+    @cached_property
     def files(self) -> dict[str, PackageFile]:
         """Its files by their path as text."""
         return {str(file.path): file for file in self.plan.files}

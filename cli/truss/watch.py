@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import select
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from truss.control_messages import Applied, Change, ChannelClosedError, Failed, Mismatch, State
+from truss.control_messages import Applied, Cancelled, ChannelClosedError, Failed, Mismatch, State
 from truss.errors import PackageError, StartError, TrussError
+from truss.keys import read_keys
 from truss.patch import Kind, Patch, plan_patch, plan_resync
 from truss.release import FileChangedError
+from truss.watch_attempt import Attempt, change_for
 from truss.watch_events import Told, applied, attached_to, because, failed, state
 from truss.watch_link import Link
 from truss.watch_look import Looker
 from truss.watch_waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from truss.client import HttpClient
     from truss.control_messages import Event
-    from truss.deps import Clock
-    from truss.progress import Progress
     from truss.release import Deployment
     from truss.snapshot import Snapshot
-    from truss.targets import Target
-
-Strategy = Literal["beside", "replace"]
+    from truss.watch_attempt import Strategy
+    from truss.watch_outside import Outside
 
 MOST_MISMATCHES = 3
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What a watcher needs of the world.
-
-    Attributes:
-        target: Where the deployment runs.
-        client: Asks a rebuilt server whether it is ready.
-        clock: Time.
-        progress: Shows the steps of what takes long.
-        tell: Told of each event.
-    """
-
-    target: Target
-    client: HttpClient
-    clock: Clock
-    progress: Callable[[], AbstractContextManager[Progress]]
-    tell: Callable[[Told], None]
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """What the deployment was asked for, and has not answered yet.
-
-    Attributes:
-        snapshot: What is to run.
-        patch: How it is to come there.
-        begin: When the save was seen.
-    """
-
-    snapshot: Snapshot | None
-    patch: Patch
-    begin: float
 
 
 class Watch:
@@ -88,11 +49,13 @@ class Watch:
         self._strategy = strategy
         self._seconds = seconds
         self._running: Snapshot | None = None
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._refused = ""
         self._said = ""
         self._mismatches = 0
         self._dirty = True
+        self._asked: Literal["", "load", "rebuild"] = ""
+        self._keys: int | None = None
         self._waker = Waker()
         self._looker = Looker(package, outside.clock, self._waker.wake)
         self._link = Link(deployment, outside.target, outside.clock, outside.tell, self._waker.wake)
@@ -106,6 +69,7 @@ class Watch:
         Raises:
             TrussError: The deployment is gone, or somebody else watches it.
         """
+        self._keys = keys
         with ExitStack() as end:
             end.enter_context(self._waker.hears_signals())
             for closing in (self._waker, self._looker, self._link):
@@ -116,12 +80,12 @@ class Watch:
             going = True
             while going:
                 try:
-                    if self._dirty and self._attempt is None:
-                        self._look()
+                    if self._dirty or self._asked:
+                        self._turn_to_what_is_new()
                     if not attached:
                         self._outside.tell(attached_to(self.deployment, self._link.generation))
                         attached = True
-                    going = self._step(keys)
+                    going = self._step()
                 except ChannelClosedError as exc:  # noqa: PERF203 once in a while
                     self._link.find_again(exc)
                     self._begin()
@@ -140,9 +104,9 @@ class Watch:
             self._running = None
         self._dirty = True
 
-    def _step(self, keys: int | None) -> bool:
+    def _step(self) -> bool:
         """Wait for what happens next and take it in; return whether to go on."""
-        ears = [self._waker.fileno(), self._link.fileno(), *([] if keys is None else [keys])]
+        ears = [self._waker.fileno(), self._link.fileno(), *([] if self._keys is None else [self._keys])]
         left = None
         if self._attempt is not None:
             left = max(0.0, self._attempt.begin + self._seconds - self._outside.clock.monotonic())
@@ -156,20 +120,48 @@ class Watch:
                 self._answer(event)
         elif not heard and self._attempt is not None:
             self._too_late(self._attempt)
-        return keys not in heard or self._press(os.read(keys or 0, 32).decode("ascii", "replace"))
+        if self._keys is None or self._keys not in heard:
+            return True
+        pressed = read_keys(self._keys)
+        if pressed is None:  # the terminal is gone, and who ignores SIGHUP goes on without it
+            self._keys = None
+        return self._press(pressed or "")
 
     def _press(self, keys: str) -> bool:
         """Do what keys stand for; return whether to go on."""
         if "q" in keys:
             return False
-        if self._attempt is None and "R" in keys:
-            self._look(at_least="rebuild")
-        elif self._attempt is None and "r" in keys:
-            self._look(at_least="load")
+        if "R" in keys:
+            self._asked = "rebuild"
+        elif "r" in keys:
+            self._asked = "load"
         return True
 
-    def _look(self, at_least: Literal["", "load", "rebuild"] = "") -> None:
+    def _turn_to_what_is_new(self) -> None:
+        """Look at what was saved, or do what was asked for; an edit that is being loaded is given up for it."""
+        attempt = self._attempt
+        if attempt is None:
+            self._look()
+        elif attempt.cancelled or self._strategy == "replace":
+            pass  # its answer comes soon; and to give up a replacement is to load the old version again
+        elif self._asked or self._is_outdated(attempt):
+            self._link.cancel()
+            self._attempt = replace(attempt, cancelled=True)
+
+    def _is_outdated(self, attempt: Attempt) -> bool:
+        """Return whether something else is on disk than what is being loaded."""
+        self._dirty = False
+        try:
+            snapshot = self._looker.look(self.deployment.model)
+        except PackageError as exc:
+            self._not_taken(failed(exc, "", self._link.generation), str(exc) + exc.details)
+            return False
+        self._dirty = snapshot.plan.manifest.digest != attempt.snapshot.plan.manifest.digest
+        return self._dirty
+
+    def _look(self) -> None:
         """Plan what is on disk and begin to carry it out."""
+        at_least, self._asked = self._asked, ""
         self._dirty = False
         begin = self._outside.clock.monotonic()
         try:
@@ -195,7 +187,7 @@ class Watch:
             self._running = snapshot
             if asked:
                 self._link.reload()
-                self._attempt = _Attempt(snapshot, patch, begin)
+                self._attempt = Attempt(snapshot, patch, begin)
             elif self._said:
                 self._taken(Told("unchanged", f"as it runs, generation {self._link.generation}"))
         elif snapshot.plan.manifest.digest == self._refused and not asked:
@@ -206,23 +198,13 @@ class Watch:
             self._rebuild(snapshot, patch, begin)
 
     def _apply(self, snapshot: Snapshot, patch: Patch, begin: float, python: Path | None) -> None:
-        change = Change(
-            base=self._link.digest,
-            how="swap" if patch.kind == "swap" else "load",
-            manifest=asdict(snapshot.plan.manifest),
-            files=tuple(file for path, file in snapshot.files.items() if path in patch.changed),
-            delete=patch.deleted,
-            modules=patch.modules,
-            keep=patch.keep,
-            strategy=self._strategy,
-            python=str(python) if python else None,
-        )
+        change = change_for(snapshot, patch, self._link.digest, self._strategy, python)
         try:
             self._link.apply(change)
         except FileChangedError:
             self._dirty = True
             return
-        self._attempt = _Attempt(snapshot, patch, begin)
+        self._attempt = Attempt(snapshot, patch, begin)
 
     def _environment(self, snapshot: Snapshot, patch: Patch, begin: float) -> bool:
         """Make a new environment and ask for a load in it; return whether this target can."""
@@ -246,8 +228,10 @@ class Watch:
             self._refused = snapshot.plan.manifest.digest
             self._not_taken(failed(error, patch.where, self._link.generation), self._refused)
             return
-        what, seconds = f"rebuilt, release {self.deployment.release}", self._since(begin)
-        self._taken(Told("rebuilt", what, patch.where, self._link.generation, seconds, because(patch)))
+        what = f"rebuilt, release {self.deployment.release}"
+        self._taken(
+            Told("rebuilt", what, patch.where, self._link.generation, self._since(begin), because(patch))
+        )
 
     def _answer(self, event: Event) -> None:
         """Take in what the deployment says."""
@@ -263,19 +247,21 @@ class Watch:
             self._taken(applied(event, attempt.patch, self._since(attempt.begin)))
         elif isinstance(event, Failed):
             self._attempt = None
-            self._refused = attempt.snapshot.plan.manifest.digest if attempt.snapshot else ""
+            self._refused = attempt.snapshot.plan.manifest.digest
             seconds = self._since(attempt.begin)
             told = Told("failed", event.error, attempt.patch.where, event.generation, seconds)
             self._not_taken(replace(told, details=event.traceback), self._refused)
+        elif isinstance(event, Cancelled):
+            self._attempt = None
         elif isinstance(event, Mismatch):
             self._attempt = None
             self._running = None
             self._mismatches += 1
             self._dirty = self._mismatches <= MOST_MISMATCHES
 
-    def _too_late(self, attempt: _Attempt) -> None:
+    def _too_late(self, attempt: Attempt) -> None:
         """Give up a load that takes too long; the deployment discards it when the session ends."""
-        self._refused = attempt.snapshot.plan.manifest.digest if attempt.snapshot else ""
+        self._refused = attempt.snapshot.plan.manifest.digest
         error = StartError(
             f"It was not loaded after {self._seconds:g} s.", hint="--timeout SECONDS waits longer."
         )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-import threading
-from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from truss.control import Session
@@ -16,6 +14,8 @@ from truss.errors import EngineError, NotDeployedError, TrussError
 from truss.log_lines import format_record, parse_log_line
 from truss.push import Wish, push
 from truss.watch_events import Told
+from truss.watch_log import WatchLog
+from truss.wording import format_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +38,8 @@ LOOK_SECONDS = 0.25
 OWN_SECONDS = 10.0
 """How long an earlier session of ours may take to end at the other side."""
 
-MOST_PENDING = 10_000
-"""Lines of the log that wait to be told; of more than that the last ones are."""
+STOPPED_SECONDS = 3.0
+"""How long one that is stopped may take to be started again: a restart is a stop, and then a start."""
 
 
 class Link:
@@ -76,8 +76,7 @@ class Link:
         self._tell = tell
         self._wake = wake
         self._session: Session | None = None
-        self._followed = ""
-        self._lines: deque[str] = deque(maxlen=MOST_PENDING)
+        self._log: WatchLog | None = None
 
     def attach(self) -> None:
         """Begin a session.
@@ -91,9 +90,12 @@ class Link:
         hello = self._session.hello
         self.digest, self.files = hello.digest, hello.files
         self.generation = hello.generation
-        if self._followed != self.deployment.id:
-            self._followed = self.deployment.id
-            threading.Thread(target=self._follow, args=(self.deployment,), daemon=True).start()
+        if self._log is not None and self._log.id == self.deployment.id:
+            self._log.resume()
+            return
+        if self._log is not None:
+            self._log.close()
+        self._log = WatchLog(self._target, self.deployment, self._wake)
 
     def _begin_session(self, deadline: float) -> Session:
         """Return a session; one of our own that has not ended yet over there is waited for."""
@@ -168,6 +170,10 @@ class Link:
         """Ask for the current version to be loaded again."""
         self._open().reload()
 
+    def cancel(self) -> None:
+        """Ask for what is being loaded to be given up; see `Session.cancel`."""
+        self._open().cancel()
+
     def receive(self) -> list[Event]:
         """Wait for events and return them; see `Session.receive`."""
         events = self._open().receive()
@@ -187,58 +193,49 @@ class Link:
             lost: Why it has to be found.
 
         Raises:
-            NotDeployedError: It was stopped.
+            NotDeployedError: It was stopped, or has ended.
             EngineError: It does not come back.
         """
         self.close()
-        deadline = self._clock.monotonic() + AGAIN_SECONDS
+        begin = alive = self._clock.monotonic()
         told = False
         while True:
             try:
                 self.follow(self._find())
                 self.attach()
-            except EngineError as exc:  # noqa: PERF203 each look may find it
-                if self._clock.monotonic() > deadline:
+            except NotDeployedError:
+                if self._clock.monotonic() > alive + STOPPED_SECONDS:
+                    raise
+            except EngineError as exc:
+                alive = self._clock.monotonic()
+                if alive > begin + AGAIN_SECONDS:
                     raise EngineError(
                         exc.message, details=lost.details or exc.details, hint=exc.hint
                     ) from exc
-                if not told:
-                    self._tell(Told("state", f"{lost.message} Waiting for it to come back."))
-                    told = True
-                self._clock.sleep(LOOK_SECONDS)
             else:
                 return
+            if not told:
+                self._tell(Told("state", f"{lost.message} Waiting for it to come back."))
+                told = True
+            self._clock.sleep(LOOK_SECONDS)
 
     def _find(self) -> Deployment:
-        place = (self.deployment.model, self.deployment.environment)
+        model, environment = place = (self.deployment.model, self.deployment.environment)
+        hint = "`truss push --watch` starts it anew."
         for one in self._target.deployments():
             if (one.model, one.environment) == place:
-                if one.running:
+                code = self._target.exit_code(one)
+                if code is None:
                     return one
-                raise NotDeployedError(
-                    f"{one.model} in {one.environment} was stopped.",
-                    hint="`truss push --watch` starts it anew.",
-                )
-        raise NotDeployedError(
-            f"{place[0]} is not deployed in {place[1]} any more.", hint="`truss push --watch` starts it anew."
-        )
+                raise NotDeployedError(f"{model} in {environment} {format_exit(code)}.", hint=hint)
+        raise NotDeployedError(f"{model} is not deployed in {environment} any more.", hint=hint)
 
     def tell_logs(self) -> None:
         """Tell the lines of the log that have come."""
-        while self._lines:
-            record = parse_log_line(self._lines.popleft())
+        for line in self._log.take() if self._log is not None else ():
+            record = parse_log_line(line)
             if record.matters:
                 self._tell(Told("log", format_record(record)))
-
-    def _follow(self, deployment: Deployment) -> None:
-        """Collect what a deployment logs from now on, in a thread, because a log waits for its writer."""
-        with suppress(TrussError):  # whether it is there shows elsewhere
-            before = sum(1 for _ in self._target.logs(deployment, follow=False))
-            for number, line in enumerate(self._target.logs(deployment, follow=True)):
-                if number >= before:
-                    self._lines.append(line)
-                    with suppress(OSError):  # the watcher has ended
-                        self._wake()
 
     def _open(self) -> Session:
         if self._session is None:

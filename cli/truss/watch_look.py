@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from truss.errors import PackageError
 from truss.memory import Memory
-from truss.plan import plan_release
+from truss.plan import plan_edit, plan_release
 from truss.release import FileChangedError
 from truss.saves import Saves
 from truss.snapshot import Snapshot, Sources
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from truss.deps import Clock
+    from truss.release import ReleasePlan
 
 FEW = 10
 """Files that are saved by hand at once; more of them are a checkout, which is waited for."""
@@ -30,6 +31,9 @@ MOST_TRIES = 50
 """How often a file that is still being written is looked at again, with `RETRY_SECONDS` in between."""
 
 RETRY_SECONDS = 0.02
+
+HALF_SECONDS = 0.05
+"""A file that is suddenly empty, or no Python any more, is looked at again after this time: it may be half-written."""
 
 
 class Looker:
@@ -46,6 +50,7 @@ class Looker:
         self._clock = clock
         self._memory = Memory()
         self._sources = Sources()
+        self._last: Snapshot | None = None
         self._saves = Saves(package, wake)
         self._saves.watch(None, ())
 
@@ -57,17 +62,16 @@ class Looker:
         """Look no more."""
         self._saves.close()
 
-    def _settle(self) -> None:
-        """Wait until a checkout of many files is over."""
+    def _settle(self) -> set[str]:
+        """Wait until a checkout of many files is over; return the paths that were saved."""
         clock = self._clock
         end = clock.monotonic() + LONGEST_STORM_SECONDS
-        calm = self._is_calm()
-        while not calm and clock.monotonic() < end:
+        saved = new = self._saves.take()
+        while (len(new) > FEW or _checks_out(self._package)) and clock.monotonic() < end:
             clock.sleep(CALM_SECONDS)
-            calm = self._is_calm()
-
-    def _is_calm(self) -> bool:
-        return len(self._saves.take()) <= FEW and not _checks_out(self._package)
+            new = self._saves.take()
+            saved |= new
+        return saved
 
     def look(self, model: str) -> Snapshot:
         """Return the package as it is; a file that is being written is waited for.
@@ -78,12 +82,27 @@ class Looker:
         Raises:
             PackageError: It makes no release, or not one of this model.
         """
-        self._settle()
+        last, self._last = self._last, None
+        saved = self._settle()
+        try:
+            snapshot = self._look(model, last, saved)
+            half = last is not None and _is_half_written(last, snapshot)
+        except PackageError:
+            if last is None:
+                raise
+            half = True
+        if half:
+            self._clock.sleep(HALF_SECONDS)
+            snapshot = self._look(model, last, saved)
+        self._last = snapshot
+        return snapshot
+
+    def _look(self, model: str, last: Snapshot | None, saved: set[str]) -> Snapshot:
         for _ in range(MOST_TRIES):
             with suppress(FileChangedError):
-                plan = plan_release(self._package, self._memory)
-                if self._saves.watch(plan.config, (*plan.files, *plan.wheels)):
-                    continue  # what happened in a folder before it was watched
+                plan = self._plan(last.plan if last else None, saved)
+                if plan is None:
+                    continue
                 if plan.manifest.model != model:
                     raise PackageError(
                         f"The model is called {plan.manifest.model} now; {model} is watched.",
@@ -94,6 +113,24 @@ class Looker:
         raise PackageError(
             "The package does not come to rest.", hint="It is looked at again at the next save."
         )
+
+    def _plan(self, last: ReleasePlan | None, saved: set[str]) -> ReleasePlan | None:
+        """Return the plan of the package; None where more of it has to be watched, and it is to be planned again."""
+        if last is not None and 0 < len(saved) <= FEW and self._saves.direct:
+            plan = plan_edit(last, saved, self._memory)
+            if plan is not None:
+                return plan
+        plan = plan_release(self._package, self._memory)
+        # What happened in a folder before it was watched was told by nobody.
+        return None if self._saves.watch(plan.config, (*plan.files, *plan.wheels)) else plan
+
+
+def _is_half_written(last: Snapshot, now: Snapshot) -> bool:
+    """Return whether a file looks as if somebody has only begun to write it."""
+    if any(path not in last.broken for path in now.broken):
+        return True
+    before = last.files
+    return any(not file.size and path in before and before[path].size for path, file in now.files.items())
 
 
 def _checks_out(package: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import traceback
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from truss.errors import TrussError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+SIGNALLED = 128
+"""Exit codes above it name the signal that ended a process."""
 
 BUG_LINES = 6
 """Lines of a traceback that are shown of an error nobody foresaw."""
@@ -49,6 +53,21 @@ def format_seconds(seconds: float) -> str:
     if seconds < 120:  # noqa: PLR2004 two minutes are still felt as seconds
         return f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def format_exit(code: int) -> str:
+    """Return how a server has ended: `was stopped`, `was ended by SIGKILL (by hand, or out of memory)`.
+
+    Args:
+        code: As shells and Docker give it; negative where nobody saw it end.
+    """
+    if code == 0:
+        return "was stopped"
+    try:
+        name = signal.Signals(code - SIGNALLED).name
+    except ValueError:
+        return "has ended" if code < 0 else f"has ended with exit code {code}"
+    return f"was ended by {name}" + (" (by hand, or out of memory)" if name == "SIGKILL" else "")
 
 
 def format_error(error: TrussError, *, whole: bool = False) -> str:

@@ -40,6 +40,7 @@ STATE = 2  # worker -> edge: {"state": "ready" | "failed", ...}, and what came o
 STOP = 3  # edge -> worker: finish and exit
 SWAP = 5  # edge -> worker: {"generation", "root", "modules", "keep"}: import a new version beside this one
 DROP = 6  # edge -> worker: the number of a generation that is called no more
+LOAD = 7  # edge -> worker: {"generation", "root"}: what a spare worker is to load
 LOG = 4  # worker -> edge, on the stream of a call or 0: {"level", "message", ...}
 
 # About one call; stream 1, 2, ...

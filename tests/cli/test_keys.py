@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pexpect
 
+from tests.helpers import wait_until
 from truss.keys import single_keys
 
 if TYPE_CHECKING:
@@ -49,6 +50,29 @@ def test_one_key(tmp_path: Path) -> None:
 
         assert flags(terminal) == before
         terminal.close(force=True)
+
+
+GONE = """\
+import os, signal, sys
+from truss.keys import read_keys, single_keys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with single_keys(0) as keys:
+    print("ready", flush=True)
+    found = read_keys(keys)
+open(sys.argv[1], "w").write(repr(found))
+"""
+
+
+def test_terminal_that_is_gone(tmp_path: Path) -> None:
+    """A terminal that is closed under a process that ignores SIGHUP gives no key, and cannot be put back as it was."""
+    terminal = pexpect.spawn(
+        sys.executable, ["-c", GONE, str(tmp_path / "found")], encoding="utf-8", timeout=20
+    )
+    terminal.expect("ready")
+
+    os.close(terminal.child_fd)
+
+    wait_until(lambda: (tmp_path / "found").exists() and (tmp_path / "found").read_text() == "None", 20)
 
 
 def test_no_terminal() -> None:

@@ -251,7 +251,7 @@ def test_logs_of_a_server_that_died(machine: Machine) -> None:
     dead = machine.deploy("falcon", script=Script(log=LOG[1:2]))
     machine.local.crash(dead)
 
-    assert run(machine, "logs", "--model", "falcon") == Outcome("")
+    assert run(machine, "logs", "--model", "falcon") == Outcome("The falcon is loaded\n")
 
 
 def test_first_of_several(machine: Machine, package: Path) -> None:

@@ -762,6 +762,94 @@ def test_base_class(edit: Edit, old: str, kind: str) -> None:
     assert (patch.kind, patch.keep) == (kind, {})
 
 
+ATTRIBUTES: dict[str, str | bytes] = {
+    "config.yaml": "model_name: falcon\n",
+    "model/model.py": textwrap.dedent("""\
+        from tools import Pipe, get
+
+        #top
+
+        class Model:
+            #body
+            def load(self):
+                #load
+                self.pipe = Pipe()
+                self.pipe.predict("warm")
+                self.size = self.settings.get("size")
+
+            def predict(self, inputs):
+                return get(inputs)
+        """),
+    "packages/tools.py": textwrap.dedent("""\
+        class Pipe:
+            def predict(self, text):
+                return text
+
+        def get(inputs):
+            return "1"
+
+        def warm(model):
+            model.predict(1)
+        """),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "predict", "get"),
+    [
+        ("#load", "pass", "swap", "swap"),
+        # Ways to the model's own method.
+        ("#load", "self.predict(1)", "load", "load"),
+        ("#load", "[self.predict(x) for x in range(3)]", "load", "load"),
+        ("#load", "call = lambda: self.predict(1)", "load", "load"),
+        ("#load", "me = self; me.predict(1)", "load", "load"),
+        ("#load", "from tools import warm; warm(self)", "load", "load"),
+        ("#load", "self.__class__.predict(self, 1)", "load", "load"),
+        ("#load", "getattr(self, 'predict')(1)", "load", "load"),
+        ("#load", "Model().predict(1)", "load", "load"),
+        ("#load", "self.again = self.load; self.again.__self__.predict(1)", "load", "load"),
+        ("#top", "def hot(f):\n    def run(s):\n        s.predict(1)\n    return run", "swap", "swap"),
+        ("#body", "step = other", "swap", "swap"),
+        # Ways to the function of a module.
+        ("#load", "import tools; self.tools = tools", "swap", "load"),
+        ("#load", "import tools as own; own.get(1)", "swap", "load"),
+        ("#load", "import packages.tools; packages.tools.get(1)", "swap", "load"),
+        ("#load", "from packages import tools; tools.get(1)", "swap", "load"),
+        ("#top", "from tools import *", "swap", "load"),
+    ],
+)
+def test_attributes_of_others(edit: Edit, place: str, code: str, predict: str, get: str) -> None:
+    """An attribute is that of the model, or of a module, where it may be: where one of them is at hand as an object."""
+    text = str(ATTRIBUTES["model/model.py"]).replace(
+        place, code.replace("\n", "\n" + " " * 4 * (place != "#top"))
+    )
+    base = {**ATTRIBUTES, "model/model.py": text}
+
+    assert edit({"model/model.py": text.replace("get(inputs)", "get(inputs + 1)")}, base).kind == predict
+    tools = str(ATTRIBUTES["packages/tools.py"]).replace('"1"', '"2"')
+    assert edit({"packages/tools.py": tools}, base).kind == get
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    def load(self)", "    @hot\n    def load(self)"),
+        ("class Model:", "@hot\nclass Model:"),
+        ("class Model:", "class Model(Foreign):"),
+        ("class Model:", "class Model(metaclass=Foreign):"),
+        ("    def load(self):", "    start = other\n\n    def load(self):"),
+        ("    def load(self):", "    start = make()\n\n    def load(self):"),
+    ],
+)
+def test_others_that_have_the_model(edit: Edit, old: str, new: str) -> None:
+    """Where decorators, bases or borrowed methods have the instance, any attribute may be one of the model."""
+    own = "def hot(f):\n    return f\n\ndef other(self):\n    self.predict(1)\n\ndef make():\n    return other\n\n"
+    model = str(ATTRIBUTES["model/model.py"]).replace("#top", own).replace(old, new)
+    base = {**ATTRIBUTES, "model/model.py": model}
+
+    assert edit({"model/model.py": model.replace("get(inputs)", "get(inputs + 1)")}, base).kind == "load"
+
+
 def test_block_that_binds(edit: Edit) -> None:
     """A block that only imports and sets a flag runs again; one that makes a class which `load` uses does not."""
     flag = "try:\n    import flash\n    FAST = True\nexcept ImportError:\n    FAST = False\n\n"
@@ -901,6 +989,7 @@ def test_resync(tmp_path: Path) -> None:
     other = {**files, "model/model.py": "0", "packages/gone.py": "1", "release.json": "2"}
 
     assert plan_resync(files, digest, new) == Patch("nothing")
+    assert plan_resync({**files, "data/cache.bin": "0"}, digest, new) == Patch("nothing")
     assert plan_resync(files, "other", new).kind == "rebuild"
     assert plan_resync({**files, "config.yaml": "0"}, "other", new).where == "config.yaml"
     assert plan_resync({**files, "config.yaml": "0"}, "other", new).kind == "rebuild"
@@ -910,6 +999,16 @@ def test_resync(tmp_path: Path) -> None:
         ("what runs is not what this folder held",),
         ("model/model.py",),
         ("packages/gone.py",),
+    )
+
+
+def test_resync_of_files_that_were_changed_there(tmp_path: Path) -> None:
+    """A version with the right digest, whose files are others, is brought what the package has."""
+    new = snapshot(tmp_path / "package", BASE)
+    files = {path: file.sha256 for path, file in new.files.items()}
+
+    assert plan_resync({**files, "model/model.py": "0"}, new.plan.manifest.digest, new) == Patch(
+        "load", "model/model.py", ("files were changed where it runs",), ("model/model.py",)
     )
 
 

@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import threading
+import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -20,8 +21,10 @@ from tests.helpers import build_tree, wait_until
 from truss.client import HttpClient
 from truss.console import Console
 from truss.deps import Deps, SystemClock
+from truss.errors import NotDeployedError
 from truss.plan import plan_release
-from truss.watch import Outside, Watch
+from truss.watch import Watch
+from truss.watch_outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +67,7 @@ class Watched:
         self.target.promote(candidate)
         return candidate
 
-    def start(self, *, seconds: float = 30.0) -> None:
+    def start(self, *, seconds: float = 30.0, strategy: Literal["beside", "replace"] = "beside") -> None:
         """Deploy and watch."""
         deployment = self.deploy()
         outside = Outside(
@@ -74,7 +77,7 @@ class Watched:
             lambda: nullcontext(RecordedProgress()),
             self.told.append,
         )
-        self.watch = Watch(self.package, deployment, outside, strategy="beside", seconds=seconds)
+        self.watch = Watch(self.package, deployment, outside, strategy=strategy, seconds=seconds)
         self._thread = threading.Thread(target=self._run, args=(self.watch,))
         self._thread.start()
         self.wait("attached")
@@ -336,6 +339,83 @@ def test_save_while_loading(watched: Watched) -> None:
     assert b"kites" in watched.control.version.files["model/model.py"]
 
 
+def test_mended_save_while_loading(watched: Watched) -> None:
+    """A save gives up the load of an older one instead of waiting for it; one that changes nothing does not."""
+    watched.start()
+    watched.control.hold.clear()
+    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
+    wait_until(lambda: len(watched.control.asked) == 2)
+    (watched.package / "model/model.py").touch()
+
+    watched.write("model/model.py", MODEL.replace("falcons", "kites"))
+    wait_until(lambda: len(watched.control.asked) == 4)
+    assert [one["do"] for one in watched.control.asked[2:]] == ["cancel", "apply"]
+    watched.control.hold.set()
+
+    assert watched.wait("loaded").what == "loaded again, generation 2"
+    assert b"kites" in watched.control.version.files["model/model.py"]
+
+
+def test_mended_save_with_one_model_at_a_time(watched: Watched) -> None:
+    """With the strategy `replace` a load is waited for: giving it up would load the old version again."""
+    watched.start(strategy="replace")
+    watched.control.hold.clear()
+    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
+    wait_until(lambda: len(watched.control.asked) == 2)
+    watched.write("model/model.py", MODEL.replace("falcons", "kites"))
+    watched.control.hold.set()
+
+    watched.wait("loaded", 2)
+    assert [one["do"] for one in watched.control.asked] == ["watch", "apply", "apply"]
+
+
+def test_broken_save_while_loading(watched: Watched) -> None:
+    """A save that is no Python is told at once, and what is being loaded goes on."""
+    watched.start()
+    watched.control.hold.clear()
+    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
+    wait_until(lambda: len(watched.control.asked) == 2)
+
+    watched.write("model/model.py", "class Model(:\n")
+
+    assert watched.wait("failed").what == "model/model.py is no valid Python."
+    watched.control.hold.set()
+    watched.wait("loaded")
+
+
+def test_keys_while_loading(watched: Watched) -> None:
+    """Keys count while a model is being loaded: `r` begins anew, `q` ends."""
+    watched.start()
+    watched.control.hold.clear()
+    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
+    wait_until(lambda: len(watched.control.asked) == 2)
+
+    os.write(watched.keyboard, b"r")
+    wait_until(lambda: len(watched.control.asked) == 4)
+
+    assert [one["do"] for one in watched.control.asked[2:]] == ["cancel", "apply"]
+    assert watched.end() is None
+    watched.control.hold.set()
+
+
+def test_terminal_that_is_gone(watched: Watched) -> None:
+    """A terminal that was closed, where SIGHUP is ignored, neither ends the watcher nor keeps it busy."""
+    watched.start()
+    os.close(watched.keyboard)
+    watched.keyboard = os.open(os.devnull, os.O_WRONLY)
+
+    watched.write("model/model.py", MODEL.replace("return self.words", "return 1"))
+    watched.wait("swapped")
+    before, begin = time.process_time(), time.monotonic()
+    wait_until(lambda: time.monotonic() > begin + 1, 5)
+
+    assert time.process_time() - before < 0.5
+    watched.control.drop()
+    for one in watched.target.deployments():
+        watched.target.stop(one)
+    assert wait_until(lambda: watched.error)
+
+
 def test_load_that_takes_too_long(watched: Watched) -> None:
     """A load without an end is given up, and the watcher goes on."""
     watched.start(seconds=0.5)
@@ -385,6 +465,44 @@ def test_deployment_that_is_stopped(watched: Watched) -> None:
 
     error = wait_until(lambda: watched.error)
     assert str(error) == "falcon is not deployed in development any more."
+
+
+def test_restart(watched: Watched) -> None:
+    """A deployment that is restarted, and is stopped for a moment, is waited for, and its log goes on."""
+    watched.target.script.__dict__["log"] = (log_line("before"),)
+    watched.start()
+    (deployment,) = watched.target.deployments()
+    watched.target.crash(deployment, 0)
+    watched.control.drop()
+    wait_until(lambda: any("Waiting for it" in told.what for told in watched.told))
+
+    watched.target.revive(deployment, log_line("loading"))
+
+    wait_until(lambda: "it is back, generation 1" in [told.what for told in watched.told])
+    assert watched.wait("log").what == "loading"
+    watched.write("model/model.py", MODEL.replace("return self.words", "return 1"))
+    watched.wait("swapped")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (0, "falcon in development was stopped."),
+        (137, "falcon in development was ended by SIGKILL (by hand, or out of memory)."),
+        (4, "falcon in development has ended with exit code 4."),
+        (-1, "falcon in development has ended."),
+    ],
+)
+def test_deployment_that_ended(watched: Watched, code: int, message: str) -> None:
+    """A deployment that does not come back ends the watcher, which says how it ended."""
+    watched.start()
+    (deployment,) = watched.target.deployments()
+
+    watched.target.crash(deployment, code)
+    watched.control.drop()
+
+    error = wait_until(lambda: watched.error)
+    assert (str(error), isinstance(error, NotDeployedError)) == (message, True)
 
 
 class Noticing(Console):

@@ -167,10 +167,22 @@ class Edge:
         return [pid for pid, command in _commands() if str(self.root) in command]
 
     def workers(self) -> list[int]:
-        """Return the pids of running workers."""
-        return [
+        """Return the pids of running workers; a spare one has no version, and is in no folder of one, yet."""
+        found = [
             pid for pid, command in _commands() if str(self.root) in command and "worker/boot.py" in command
         ]
+        return [pid for pid in found if not self._is_spare(pid)]
+
+    def spares(self) -> list[int]:
+        """Return the pids of workers that wait for a version."""
+        return [pid for pid in self.processes() if self._is_spare(pid)]
+
+    def _is_spare(self, pid: int) -> bool:
+        try:
+            spare = b"--spare" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return spare and Path(f"/proc/{pid}/cwd").readlink() == Path.cwd()
+        except OSError:  # it has just ended
+            return False
 
     # ---- its log
 

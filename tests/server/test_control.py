@@ -258,19 +258,20 @@ def test_a_restart_comes_back_with_the_last_good_version(
 
 
 def test_what_nothing_needs_is_removed(edge: Edge, watch: Callable[[], Session]) -> None:
-    """Versions that were swapped in stay while their worker lives; with the next load they go."""
+    """Versions go when their worker has, as edits come."""
     session = watch()
     for version in ("two", "three", "four"):
         session.edit(edge, {MODEL: source(version)}, keep=KEEP)
     session.edit(edge, {MODEL: source("five")}, "load")
     wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of the old worker")
 
-    session.edit(edge, {MODEL: source("six")}, keep=KEEP)
+    for version in ("six", "seven", "eight"):
+        session.edit(edge, {MODEL: source(version)}, keep=KEEP)
 
     def kept() -> list[str]:
         return sorted(path.name for path in (edge.control / "versions").iterdir())
 
-    wait_until(lambda: kept() == ["5", "6"], 10, what="the end of older versions")
+    wait_until(lambda: kept() == ["5", "6", "7", "8"], 10, what="the end of older versions")
 
 
 def test_the_channel_is_for_its_user_only(edge: Edge, servers: Servers) -> None:
@@ -344,3 +345,125 @@ def test_disk_does_not_double(edge: Edge, watch: Callable[[], Session]) -> None:
     current = edge.control / "current/data/weights.bin"
     assert (current.stat().st_ino, current.stat().st_size) == (first.st_ino, len(weights))
     assert current.read_bytes() == weights
+
+
+def test_a_spare_worker_is_what_loads_next(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A process waits for the next version to load; one that is asked for by hand is started anew."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+
+    assert session.edit(edge, {MODEL: source("two")}, how="load")["how"] == "load"
+    assert edge.post("/predict", 1).json()[0] == "two"
+    assert spare in edge.workers()
+
+    (spare,) = wait_until(edge.spares, 10, what="another spare worker")
+    session.say({"do": "reload"})
+    assert session.hear()["event"] == "applied"
+    assert spare not in edge.workers()
+
+
+def test_a_spare_worker_after_a_broken_load(edge: Edge, watch: Callable[[], Session]) -> None:
+    """Also what mends a broken edit is loaded by a process that waits."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+
+    assert session.edit(edge, {MODEL: "1 / 0\n"}, how="load")["event"] == "failed"
+
+    assert wait_until(edge.spares, 10, what="another spare worker") != [spare]
+
+
+def test_a_spare_worker_that_ends_is_not_missed(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A version is loaded also where the process that waited for it was killed."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: spare not in edge.spares(), 10, what="its end")
+
+    assert session.edit(edge, {MODEL: source("two")}, how="load")["event"] == "applied"
+    assert edge.post("/predict", 1).json()[0] == "two"
+
+
+def test_a_load_that_is_not_wanted_any_more(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A load is given up when that is asked for; its version is gone, and the next edit does not wait for it."""
+    session = watch()
+    waits = source("two").replace('print("loading")', 'print("waiting"); gates.wait("never")')
+    session.begin_edit(edge, {MODEL: waits}, how="load")
+    edge.wait_log("waiting")
+
+    session.say({"do": "cancel"})
+    assert session.hear() == {"event": "cancelled", "generation": 1}
+    wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of the worker that loads")
+    session.say({"do": "cancel"})  # of nothing
+
+    assert session.edit(edge, {MODEL: source("three")}, keep=KEEP)["how"] == "swap"
+    assert edge.post("/predict", 1).json()[0] == "three"
+
+
+def test_builtins_are_everybodys(edge: Edge, watch: Callable[[], Session]) -> None:
+    """What own code or a library adds to the builtins, `gettext.install` for one, all code has."""
+    code = """
+import builtins
+import gettext
+
+class Model:
+    def load(self):
+        gettext.install("falcon")
+        builtins.word = "one"
+
+    def predict(self, x):
+        return [_(word), NUMBER]
+"""
+    session = watch()
+    session.edit(edge, {MODEL: code.replace("NUMBER", "1")}, how="load")
+    assert edge.post("/predict", 1).json() == ["one", 1]
+
+    assert session.edit(edge, {MODEL: code.replace("NUMBER", "2")})["how"] == "swap"
+    assert edge.post("/predict", 1).json() == ["one", 2]
+
+
+def test_imports_go_on_during_a_slow_swap(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A coroutine that imports what its generation has imported before does not wait for the import of the next one."""
+    code = """
+import gates
+import helper
+import parts.word
+#SLOW
+class Model:
+    async def predict(self, x):
+        import helper
+        import parts.word
+        from parts.word import word
+        from parts import word as module
+        return ["VERSION", helper.name(), word, module.word, parts.word.word]
+"""
+    files = {"packages/parts/__init__.py": "", "packages/parts/word.py": "word = 'w'\n"}
+    session = watch()
+    session.edit(edge, {MODEL: code, **files})
+    expected = ["VERSION", "helper", "w", "w", "w"]
+    assert edge.post("/predict", 1).json() == expected
+
+    session.begin_edit(edge, {MODEL: code.replace("#SLOW", "print('importing'); gates.wait('slow')")})
+    edge.wait_log("importing")
+    assert edge.post("/predict", 1).json() == expected
+    edge.gates.open("slow")
+
+    answer = session.hear()
+    assert (answer["event"], answer.get("how")) == ("applied", "swap"), answer
+    assert edge.post("/predict", 1).json() == expected
+
+
+def test_versions_that_nobody_uses_are_removed(edge: Edge, watch: Callable[[], Session]) -> None:
+    """However many edits come, the files of a few versions are kept: those whose code can still run."""
+    session = watch()
+    shared = "packages/shared.py"
+    text = source("x").replace("import helper\n", "import helper\nimport shared\n")
+    session.edit(edge, {shared: "FILE = __file__\n", MODEL: text}, modules=[MODEL], keep=KEEP)
+    for number in range(40):
+        edited = text.replace("return [", "open(shared.FILE).close(); return [").replace("x", f"x{number}")
+        answer = session.edit(edge, {MODEL: source(f"v{number}") if number % 2 else edited}, keep=KEEP)
+        assert (answer["event"], answer["how"]) == ("applied", "swap"), answer
+        assert edge.post("/predict", 1).status_code == 200
+
+    versions = sorted(int(path.name) for path in (edge.control / "versions").iterdir())
+    assert len(versions) < 20
+    assert versions[-1] == 42

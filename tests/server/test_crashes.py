@@ -10,7 +10,7 @@ import pytest
 from tests.server.harness import supervise
 from tests.server.raw_http import read_broken, read_error
 from tests.server.releases import write_release
-from truss_server.edge.worker import describe_exit
+from truss_server.edge.processes import describe_exit
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import wait_until
 from tests.server.editing import MODEL, Session
+from tests.server.harness import Servers
 from tests.server.releases import Gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.server.harness import Edge, Servers
+    from tests.server.harness import Edge
 
 SOURCE = """
 import gates
@@ -146,3 +150,37 @@ def test_a_way_that_there_is_not(edge: Edge, session: Session) -> None:
 
     assert (answer["event"], edge.call(1)[0]) == ("failed", "one")
     assert not (edge.control / "current").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system with room for little more than a model."""
+    place = tmp_path / "release-0-control"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("how", ["swap", "load"])
+def test_a_full_disk(small_disk: Path, tmp_path: Path, how: str) -> None:
+    """An edit that the disk does not take is refused as a whole, what served serves on, and smaller edits go on."""
+    servers = Servers(tmp_path)
+    try:
+        edge = servers.start(source("one"), files=FILES, environment="development", control=True)
+        large: dict[str, str | bytes] = {MODEL: source("two"), "data/large.bin": bytes(1 << 20)}
+        with closing(Session(edge.control)) as session:
+            answer = session.edit(edge, large, how, keep=KEEP)
+            assert (answer["event"], answer["generation"]) == ("failed", 1)
+            assert "No space left on device" in answer["error"]
+            assert edge.post("/predict", 1).json()[0] == "one"
+
+            assert session.edit(edge, {MODEL: source("three")}, how, keep=KEEP)["event"] == "applied"
+            assert edge.post("/predict", 1).json()[0] == "three"
+        assert (small_disk / "current").resolve().name == "2"
+    finally:
+        servers.end()

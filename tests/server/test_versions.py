@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,12 @@ def release(tmp_path: Path, manifest: str) -> Path:
     return build_tree(tmp_path / "app", {MANIFEST: manifest, "model/model.py": "one"})
 
 
-def stage(versions: Versions, tmp_path: Path, manifest: str) -> Path:
+def stage(versions: Versions, tmp_path: Path, manifest: str, number: int = 2) -> Path:
     """Make a version without any edit."""
     with tarfile.open(tmp_path / "edit.tar", "w"):
         pass
     with (tmp_path / "edit.tar").open("rb") as tar:
-        return versions.stage(2, manifest, [], tar)
+        return versions.stage(number, manifest, [], tar)
 
 
 def test_restart_in_another_folder(tmp_path: Path, release: Path, manifest: str) -> None:
@@ -64,3 +65,24 @@ def test_release_that_was_loaded_again(tmp_path: Path, release: Path) -> None:
     versions.keep(release, "/python")
 
     assert current_version(tmp_path / "control") is None
+
+
+def test_version_that_is_kept_while_the_next_is_made_ready(
+    tmp_path: Path, release: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made ready for the next edit is not taken for a version that was kept meanwhile."""
+    versions = Versions(tmp_path / "control", release)
+    second = stage(versions, tmp_path, manifest)
+    (second / "model/model.py").unlink()
+    (second / "model/model.py").write_text("two")
+    link = os.link
+
+    def keep_first(*names: str) -> None:
+        monkeypatch.setattr("os.link", link)
+        versions.keep(second, "/python")
+        link(*names)
+
+    monkeypatch.setattr("os.link", keep_first)
+    versions.tidy({1, 2}, 2)
+
+    assert (stage(versions, tmp_path, manifest, 3) / "model/model.py").read_text() == "two"

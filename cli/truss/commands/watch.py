@@ -14,13 +14,14 @@ from truss.deps import Deps
 from truss.keys import single_keys
 from truss.lookup import Wanted, command_for, find_running
 from truss.push import DEFAULT_SECONDS
-from truss.watch import Outside, Watch
+from truss.watch import Watch
 from truss.watch_events import format_json, format_text
+from truss.watch_outside import Outside
 from truss_server.protocol import DEVELOPMENT
 
 if TYPE_CHECKING:
     from truss.release import Deployment
-    from truss.watch import Strategy
+    from truss.watch_attempt import Strategy
     from truss.watch_events import Told
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.output import copy_output
+from truss_server.edge.processes import describe_exit
 from truss_server.edge.upstream import Upstream
 from truss_server.edge.version import RefusedError
-from truss_server.edge.worker import ASK_TIMEOUT, LAST_WORDS, STOP_TIMEOUT, Worker, describe_exit
+from truss_server.edge.worker import ASK_TIMEOUT, LAST_WORDS, STOP_TIMEOUT, Worker
 from truss_server.protocol import ENVIRONMENT_VARIABLE, SECRETS_FOLDER, SECRETS_VARIABLE
 
 if TYPE_CHECKING:
@@ -202,8 +203,3 @@ def _reserve(wanted: int) -> tuple[int, socket.socket]:
         lock.close()
         raise
     return port, lock
-
-
-def start_process(version: Version, log: Log) -> Worker:
-    """Start what serves a version: a worker with the model's class, or the author's own server."""
-    return (CustomServer if version.manifest.config.get("docker_server") else Worker)(version, log)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.background import Background
-from truss_server.edge.custom import start_process
 from truss_server.edge.health import Health
 from truss_server.edge.leaving import drop, retire
 from truss_server.edge.restarts import BACKOFF, Restarts
 from truss_server.edge.version import FailedError, RefusedError, Swap, Version
+from truss_server.edge.workers import Workers
 from truss_server.protocol import EXIT_LOAD_FAILED, EXIT_WORKER_LOST
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Supervisor:
     Attributes:
         was_ready: Whether a model was loaded once.
         listeners: Told when the model's process has died and when it is back, as the message `state`.
+        workers: That there are.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Supervisor:
         self._backoff = backoff
         self._worker: Worker | None = None  # whose end is a death
         self._serving: Worker | None = None  # which new calls go to
-        self._workers: set[Worker] = set()
+        self.workers = Workers(log)
         self._background = Background()
         self._held: asyncio.Future[None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -130,7 +131,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run workers, one after another, until told to stop; return the exit code for the server."""
         restarts = Restarts(self._backoff)
-        worker = self._follow(self._start(self._version))
+        worker = self._follow(self.workers.start(self._version))
         while True:
             ready_at = await self._until_ready(worker)
             reason = await self._until_end(worker)
@@ -156,7 +157,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return 0
             if worker is self._worker:
-                self._follow(self._start(self._version))
+                self._follow(self.workers.start(self._version))
             worker = self._worker or worker
 
     def leave(self) -> None:
@@ -165,26 +166,17 @@ class Supervisor:
 
     def give_up(self) -> None:
         """End the calls that have not come to their end while the server could wait for them."""
-        for worker in self._workers:
-            if worker.link is not None:
-                worker.link.give_up("the server is stopping")
+        self.workers.give_up()
 
     async def stop(self) -> None:
         """End all workers: ask, then insist."""
         self._stopping.set()
-        await asyncio.gather(*[worker.stop() for worker in self._workers])
+        await self.workers.stop()
 
     def kill(self) -> None:
         """End all workers, and what they started, at once."""
         self._stopping.set()
-        for worker in self._workers:
-            worker.kill()
-
-    def _start(self, version: Version) -> Worker:
-        worker = start_process(version, self._log)
-        self._workers.add(worker)
-        worker.life.add_done_callback(lambda _: self._workers.discard(worker))
-        return worker
+        self.workers.kill()
 
     def _follow(self, worker: Worker) -> Worker:
         """Have the end of a worker be the death that `run` waits for."""
@@ -240,11 +232,6 @@ class Supervisor:
 
     # ---- newer versions
 
-    @property
-    def oldest(self) -> int:
-        """Number of the oldest version that a worker may still read files of."""
-        return min((worker.oldest for worker in self._workers), default=self._version.generation)
-
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Have the serving worker take over a version's code: `Worker.swap`.
 
@@ -278,11 +265,11 @@ class Supervisor:
         if not beside and before is not None:
             await self._replace(before, version, gone)
             return
-        worker = self._start(version)
+        worker = self.workers.start(version)
         await worker.until_ready(gone)
         self._version = version
         self._serve(worker)
-        for other in self._workers - {worker}:  # one, or two where it died meanwhile and was started again
+        for other in {*self.workers} - {worker}:  # one, or two where it died meanwhile and was started again
             self._background.begin(retire(other, self._patience))
 
     async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
@@ -309,6 +296,6 @@ class Supervisor:
         """
         if self._stopping.is_set():
             raise FailedError("the server is stopping")
-        worker = self._follow(self._start(version))
+        worker = self._follow(self.workers.start(version))
         await worker.until_ready(gone)
         self._serve(worker)

@@ -22,11 +22,14 @@ from typing import IO, TYPE_CHECKING
 from truss_server.protocol import CONTROL_PYTHON, MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 VERSIONS, CURRENT, NEXT = "versions", "current", "next"
 
 _CHUNK = 1 << 20
+
+TIDIED = 2
+"""Versions that are removed at a time, which may have very many files: one comes with each edit."""
 
 
 class BadEditError(Exception):
@@ -139,18 +142,19 @@ class Versions:
             new.replace(self._folder / CURRENT)
         self._root = root
 
-    def tidy(self, oldest: int) -> None:
-        """Do what nobody waits for: make ready for the next edit, and remove what nobody needs.
+    def tidy(self, used: Collection[int], newest: int) -> None:
+        """Do what nobody waits for: make ready for the next edit, and remove what nobody needs, a little at a time.
 
         Args:
-            oldest: Number of the first version that somebody still reads; those before it are removed.
+            used: Numbers of the versions that somebody still reads.
+            newest: Number of the one that serves; those after it are being brought up.
         """
         with self._lock:
             with contextlib.suppress(OSError):  # an edit will tell
                 self._prepare()
-            for version in (self._folder / VERSIONS).iterdir():
-                if int(version.name) < oldest:
-                    self.discard(version)
+            numbers = sorted(int(version.name) for version in (self._folder / VERSIONS).iterdir())
+            for number in [one for one in numbers if one < newest and one not in used][:TIDIED]:
+                self.discard(self._folder / VERSIONS / str(number))
 
     def discard(self, root: Path) -> None:
         """Remove a version, unless it is the one that edits apply to."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from truss_server import wire
 from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
+from truss_server.edge.processes import describe_exit, kill_group
 from truss_server.edge.version import FailedError, RefusedError
 from truss_server.protocol import ENVIRONMENT_VARIABLE
 
@@ -41,11 +40,12 @@ class Worker:
     """A process that loads one version, and may take over the code of later ones.
 
     Args:
-        version: What it loads.
+        version: What it loads; of a spare one, what could be loaded when it was started.
         log: Receives its output line by line.
+        spare: Whether it waits for `load` with all that a model does not decide done.
 
     Attributes:
-        oldest: Generation that it was started with.
+        used: Generations whose files its code may still read.
         generation: The newest it has.
         methods: What that can be called by: name -> {"inputs", "request", ...}.
         link: The connection to it, once it is connected.
@@ -53,20 +53,41 @@ class Worker:
         life: Runs until the process has ended; its result is how it did, in words.
     """
 
-    def __init__(self, version: Version, log: Log) -> None:
+    def __init__(self, version: Version, log: Log, *, spare: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        self.oldest = self.generation = version.generation
+        self.generation = version.generation
+        self.used = {version.generation}
         self.methods: dict[str, dict[str, Any]] = {}
         self.link: Link | None = None
         self.ready: asyncio.Future[None] = loop.create_future()
         self._version = version
         self._log = log
+        self._spare = spare
+        self._told = False
         self._process: asyncio.subprocess.Process | None = None
-        self._ended = False  # on purpose
+        self._ended = False  # or about to
         self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
         self._swap: asyncio.Future[Mapping[str, Any]] | None = None
         self._astray = False  # its newest code is none that was taken
         self.life = loop.create_task(self._live())
+
+    def load(self, version: Version) -> None:
+        """Have a spare one load a version; it must fit."""
+        self._version = version
+        self.generation = version.generation
+        self.used = {version.generation}
+        self._told = True
+        self._tell()
+
+    def fits(self, version: Version) -> bool:
+        """Return whether it lives and has all that a version's process is started with."""
+        return not self._ended and _start_of(self._version) == _start_of(version)
+
+    def _tell(self) -> None:
+        """Tell a spare one what to load, once both is known and it is connected."""
+        if self._told and self.link is not None:
+            wish = {"root": str(self._version.root), "generation": self._version.generation}
+            self.link.write(wire.encode(wire.LOAD, 0, wire.pack(wish)))
 
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Bring up a version's code beside the running one; from then on it is the newest.
@@ -101,6 +122,7 @@ class Worker:
             raise _failure(state)
         self.methods = dict(state["methods"])
         self.generation = version.generation
+        self.used.add(version.generation)
 
     async def until_ready(self, gone: asyncio.Future[None]) -> None:
         """Wait until its model is loaded.
@@ -159,7 +181,7 @@ class Worker:
         """End it, and what it started, at once."""
         self._ended = True
         if self._process is not None:
-            _kill_group(self._process)
+            kill_group(self._process)
 
     async def _live(self) -> str:
         try:
@@ -186,15 +208,17 @@ class Worker:
         link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
         self.link = link
+        self._tell()
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
         if self._ended:  # while it was being started
-            _kill_group(process)
+            kill_group(process)
         ends: set[asyncio.Future[Any]] = {exited, link.closed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.link = None
+        self._ended = True
         await asyncio.wait({exited}, timeout=LAST_WORDS)  # it may have closed the socket and live
-        _kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
+        kill_group(process)  # what it started would keep the memory of the GPU, and the pipes
         code = await exited
         self._process = None
         # Its last words may still lie in pipe and socket, which a process that left its group may hold open.
@@ -222,6 +246,7 @@ class Worker:
             str(_BOOT),
             *arguments,
             *(["--swaps"] if version.swaps else []),
+            *(["--spare"] if self._spare else []),
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -239,6 +264,8 @@ class Worker:
         elif state.get("state") == "failed" and not self.ready.done():
             self.ready.set_exception(_failure(state))
             self.ready.exception()  # perhaps nobody asks
+        elif state.get("state") == "forgotten":
+            self.used.discard(state["generation"])
         elif self._swap is not None and not self._swap.done():
             self._swap.set_result(state)
 
@@ -252,28 +279,15 @@ class Worker:
         """End a worker that does not keep to the protocol."""
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
         if self._process is not None:
-            _kill_group(self._process)
+            kill_group(self._process)
+
+
+def _start_of(version: Version) -> tuple[object, ...]:
+    """Return what a process is started with, which stays what it is."""
+    variables = version.manifest.config["environment_variables"]
+    return version.python, version.environment, version.swaps, variables
 
 
 def _failure(state: Mapping[str, Any]) -> FailedError:
     text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
     return FailedError(text, state.get("traceback", ""))
-
-
-def _kill_group(leader: asyncio.subprocess.Process) -> None:
-    """End a worker and what it started, as far as that stayed in its process group."""
-    # None is left, in the words of Linux and macOS.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader.pid, signal.SIGKILL)
-
-
-def describe_exit(code: int) -> str:
-    """Say in words how the model's process ended."""
-    if code >= 0:
-        return f"the model's process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"the model's process was ended by {name}{hint}"

@@ -48,7 +48,7 @@ class Generation:
         self.places: dict[str, list[str]] = {}
         self._before: Generation | None = None
         self._keep: Mapping[str, Collection[str]] = {}
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self._known: dict[str, ModuleType] = {}  # that were imported to the end
         # A name of the package stays one where a version no longer has it: importing it then fails as it should.
         self._tops = {path.stem for folder in self.paths for path in Path(folder).glob("*")}
 
@@ -89,7 +89,6 @@ class Generation:
             CannotSwapError: The generation before has no such name.
         """
         space = vars(module)
-        space["__builtins__"] = self._builtins
         for name, shared in self.modules.items():  # a package is new, and modules in it may be shared
             if name.rpartition(".")[0] == module.__name__:
                 space[name.rpartition(".")[2]] = shared
@@ -114,19 +113,47 @@ class Generation:
             Path(path).relative_to(root).as_posix() for root in self.roots if Path(path).is_relative_to(root)
         )
 
-    def _import(
-        self,
-        name: str,
-        globals: Any = None,  # noqa: A002 - as `__import__` names it
-        locals: Any = None,  # noqa: A002 - likewise
-        fromlist: Any = (),
-        level: int = 0,
-    ) -> Any:
-        """Stands for `__import__` in this generation's code: names of the package are its own."""
+    def import_module(self, name: str, space: Any, local: Any, fromlist: Any, level: int) -> Any:
+        """Do what `__import__` does for code of this generation: names of the package are its own.
+
+        Others that import from the package, a swap that takes its time above all, are waited for only where
+        something is imported for the first time.
+        """
         if level == 0 and name.partition(".")[0] not in self._tops:
-            return _python_import(name, globals, locals, fromlist, level)
+            return _python_import(name, space, local, fromlist, level)
+        full = _absolute(name, space, level)
+        module = self._known.get(full)
+        if module is not None and all(hasattr(module, one) for one in fromlist or ()):
+            return module if fromlist else self._known.get(full.partition(".")[0], module)
         with own_modules.showing(self):
-            return _python_import(name, globals, locals, fromlist, level)
+            found = _python_import(name, space, local, fromlist, level)
+            for each in (full, full.partition(".")[0]):
+                module = sys.modules.get(each)
+                if module is not None and not getattr(module.__spec__, "_initializing", False):
+                    self._known[each] = module
+        return found
+
+
+def _absolute(name: str, space: Any, level: int) -> str:
+    """Return the name of a module that is imported relative to the code of a namespace."""
+    if level == 0:
+        return name
+    above = str(space.get("__package__") or "").rsplit(".", level - 1)[0]
+    return f"{above}.{name}" if name else above
+
+
+def _import(
+    name: str,
+    globals: Any = None,  # noqa: A002 - as `__import__` names it
+    locals: Any = None,  # noqa: A002 - likewise
+    fromlist: Any = (),
+    level: int = 0,
+) -> Any:
+    """Stands for `__import__`: whose code imports shows in its namespace."""
+    loader = getattr(globals.get("__spec__"), "loader", None) if globals else None
+    if type(loader) is _Loader:
+        return loader.generation.import_module(name, globals, locals, fromlist, level)
+    return _python_import(name, globals, locals, fromlist, level)
 
 
 def _is_at(path: str, place: str) -> bool:
@@ -138,11 +165,11 @@ class _Loader(SourceFileLoader):
 
     def __init__(self, name: str, path: str, generation: Generation) -> None:
         super().__init__(name, path)
-        self._generation = generation
+        self.generation = generation
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the file; part of importlib.abc.Loader."""
-        keep = self._generation.prepare(module, self.path)
+        keep = self.generation.prepare(module, self.path)
         if not keep:
             super().exec_module(module)
             return
@@ -179,6 +206,7 @@ class OwnModules:
         """Show the first generation, whose folders are on `sys.path`."""
         self._shown = generation
         sys.meta_path.insert(0, cast("Any", self))
+        builtins.__import__ = _import
 
     @contextmanager
     def showing(self, generation: Generation) -> Iterator[None]:

@@ -14,7 +14,8 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from queue import SimpleQueue
+from typing import Any, NoReturn
 
 from truss_server import wire
 from truss_server.protocol import MANIFEST, Manifest
@@ -35,15 +36,16 @@ class Server:
     Args:
         channel: To the edge.
         loop: Event loop of the model.
-        root: Folder of the release.
+        roots: Folders of what is loaded, for tracebacks.
 
     Attributes:
         swaps: What can be called, once the model is loaded.
+        loads: What a spare worker is told to load.
     """
 
-    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, root: Path) -> None:
-        roots = [root]
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, roots: list[Path]) -> None:
         self.swaps = Swaps(channel, roots)
+        self.loads: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._channel = channel
         self._loop = loop
         self._threads = Threads(channel, self.handle, _lost)
@@ -67,6 +69,8 @@ class Server:
             incoming = Incoming(call, method, self._channel, self._loop, self._executor.submit)
             self._incoming[stream] = incoming
             incoming.begin()
+        elif kind == wire.LOAD:
+            self.loads.put(wire.unpack(payload))
         elif kind == wire.SWAP:
             self.swaps.swap(wire.unpack(payload))
         elif kind == wire.DROP:
@@ -83,21 +87,20 @@ class Server:
 
 
 def main() -> NoReturn:
-    """Run a worker: `boot.py --fd N --release DIR --environment ENV --generation N [--swaps]`."""
+    """Run a worker: `boot.py --fd N --release DIR --environment ENV --generation N [--swaps] [--spare]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True, help="connected Unix socket")
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
     parser.add_argument("--generation", type=int, required=True, help="number of what is loaded")
     parser.add_argument("--swaps", action="store_true", help="be ready to take new code later")
+    parser.add_argument("--spare", action="store_true", help="wait to be told what else to load")
     args = parser.parse_args()
     faulthandler.enable()  # a segmentation fault shows in the log where in the model it happened
     _leave_the_end_to_the_edge()
     sock = socket.socket(fileno=args.fd)
     sock.set_inheritable(False)  # what the model starts must not keep the connection open
-    os._exit(
-        run(sock, args.release.resolve(), args.environment, args.generation, swaps=args.swaps)
-    )  # the model's threads may never end by themselves
+    os._exit(run(sock, args))  # the model's threads may never end by themselves
 
 
 def _leave_the_end_to_the_edge() -> None:
@@ -124,17 +127,17 @@ def _leave_the_end_to_the_edge() -> None:
     os.register_at_fork(before=block, after_in_parent=allow, after_in_child=restore)
 
 
-def run(sock: socket.socket, root: Path, environment: str, generation: int, *, swaps: bool) -> int:
+def run(sock: socket.socket, args: argparse.Namespace) -> int:
     """Load the model of a release and serve it over a socket; return the exit code.
 
     The socket is read on other threads from the start: an edge that goes away ends this process also
     while `load()` runs or the model holds the main thread.
     """
-    os.chdir(root)
     channel = Channel(sock)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    server = Server(channel, loop, root)
+    roots: list[Path] = []
+    server = Server(channel, loop, roots)
     channel.send(
         wire.encode(
             wire.HELLO,
@@ -144,18 +147,22 @@ def run(sock: socket.socket, root: Path, environment: str, generation: int, *, s
     )
     server.start()
     capture_output(channel)
+    told = server.loads.get() if args.spare else {"root": args.release, "generation": args.generation}
+    root = Path(told["root"]).resolve()
+    roots.append(root)
+    os.chdir(root)
     try:
         try:
             manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
-            model = Model(root, manifest, environment, loop)
-            model.load(swaps=swaps)
+            model = Model(root, manifest, args.environment, loop)
+            model.load(swaps=args.swaps)
         except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
             sys.stdout.flush()
             sys.stderr.flush()
-            channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, [root])})))
+            channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "failed", **describe(exc, roots)})))
             return 1
         gc.freeze()  # what load() made stays; no collection needs to look at it again
-        server.swaps.add(generation, model)
+        server.swaps.add(told["generation"], model)
         loop.run_forever()
         _unload(server.swaps)
     except BaseException:  # noqa: BLE001 - SystemExit of a background task of the model, for one

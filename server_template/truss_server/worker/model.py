@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server.worker.generations import CannotSwapError, Generation, own_modules
 from truss_server.worker.methods import Method, ModelDefinitionError, find_methods
@@ -106,6 +107,11 @@ class Model:
         new._generation.close()
         own_modules.show(new._generation)
         return new
+
+    def when_forgotten(self, tell: Callable[[], None]) -> None:
+        """Have something called when nothing of this model's code is left, on whichever thread."""
+        if self._generation is not None:
+            weakref.finalize(self._generation, tell).atexit = False
 
     def _read(self) -> None:
         self.methods, self.health = find_methods(self._instance)

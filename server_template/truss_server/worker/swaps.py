@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from truss_server.worker.channel import Channel
     from truss_server.worker.methods import Method
     from truss_server.worker.model import Model
+
+
+COLLECTED = 8
+"""Generations that may be garbage before it is collected, which takes a moment; what `load` made is not looked at."""
 
 
 class Swaps:
@@ -34,6 +40,7 @@ class Swaps:
         self._channel = channel
         self._roots = roots
         self._methods: dict[int, dict[str, Method]] = {}
+        self._dropped = 0
 
     def method(self, generation: int, name: str) -> Method:
         """Return a method of a generation; the edge asks only for what it was told of."""
@@ -55,8 +62,11 @@ class Swaps:
             threading.Thread(target=self._swap, args=(running, wish), name="truss-swap", daemon=True).start()
 
     def drop(self, generation: int) -> None:
-        """Forget a generation that no call is for any more."""
+        """Forget a generation that no call is for any more; the edge is told when nothing of its code is left."""
         self._methods.pop(generation, None)
+        self._dropped += 1
+        if self._dropped % COLLECTED == 0:  # modules hold each other
+            gc.collect()
 
     def _swap(self, running: Model, wish: dict[str, Any]) -> None:
         root = Path(wish["root"])
@@ -70,6 +80,7 @@ class Swaps:
         except BaseException as exc:  # noqa: BLE001 - the author's code may raise anything, SystemExit included
             self._tell(state="broken", generation=generation, **describe(exc, self._roots))
         else:
+            model.when_forgotten(partial(self._tell, state="forgotten", generation=generation))
             self.add(generation, model, "swapped")
 
     def _tell(self, **state: Any) -> None:
