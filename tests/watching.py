@@ -108,6 +108,7 @@ class Project:
             "packages/helper.py": HELPER,
         }
         self.folder = build_tree(folder, {**files, "data/a.txt": "a"})
+        self._model = model
         self.watchers: list[Watcher] = []
 
     def watch(self, *args: str) -> Watcher:
@@ -125,7 +126,7 @@ class Project:
     def address(self) -> str:
         """Host and port of the deployment."""
         listed = json.loads(spawn_truss("list", "--output", "json").stdout)
-        return str(urlsplit(listed[0]["url"]).netloc)
+        return next(str(urlsplit(one["url"]).netloc) for one in listed if one["model"] == self._model)
 
 
 def call(address: str, inputs: object = None) -> tuple[Any, str]:
