@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.control_server import ControlServer, Version
 from truss.channel import connect
-from truss.errors import BuildError, EngineError
+from truss.errors import BuildError, EngineError, NotDeployedError
 from truss.release import Deployment, Release
 from truss_server.protocol import DEVELOPMENT, READY
 
@@ -198,7 +198,9 @@ class FakeTarget:
 
     def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
         """Yield what its server logged."""
-        server = self._servers[deployment.id]
+        server = self._servers.get(deployment.id)
+        if server is None:
+            raise NotDeployedError(f"{deployment.id} is gone.")
         yield from server.script.log
         server.was_read.set()
         if follow and server.script.code is None:
