@@ -171,9 +171,7 @@ def test_a_requirement_that_does_not_resolve(
     assert caught.value.message == "Docker could not install the requirements."
     assert "there is no version of probe==7.0" in caught.value.details
     assert "returned a non-zero code" not in caught.value.details
-    assert caught.value.hint.startswith(
-        "PIP_FIND_LINKS names /srv/my-wheels, which a build inside Docker cannot see"
-    )
+    assert "PIP_FIND_LINKS names /srv/my-wheels, which a build inside Docker cannot see" in caught.value.hint
     assert engine.leftovers() == before
 
 

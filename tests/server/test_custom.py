@@ -468,7 +468,7 @@ def test_a_server_that_hangs_up(servers: Servers) -> None:
     edge.gates.open("close")
 
     assert {edge.post("/predict", {}).status_code for _ in range(50)} == {502}
-    assert edge.readiness() == 503
+    wait_until(lambda: edge.readiness() == 503, what="that it is told")
 
 
 def test_an_answer_without_a_length(servers: Servers) -> None:

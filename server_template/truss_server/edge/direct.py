@@ -133,12 +133,14 @@ class Call:
             return
         try:
             _, body = render_value(wire.unpack(data), binary=False)
-        except AnswerError:
+        except Exception:  # noqa: BLE001 - whatever it is, ASGI meets it again and tells it
             self.begin()
             return
-        self._connection.answer(
-            _HEAD % (len(body), self.ask.request_id.encode("latin-1", "replace")), self._rest() + body
-        )
+        request_id = self.ask.request_id.encode("latin-1", "replace")
+        head = _HEAD % (len(body), request_id)
+        if self.generation is not None:
+            head += b"x-truss-generation: %d\r\n" % self.generation
+        self._connection.answer(head + b"\r\n" + body)
         self.status = 200
         self._end()
 
@@ -158,7 +160,3 @@ class Call:
     def _end(self) -> None:
         self._direct.late.remove(self)
         self._direct.log.access(self, self.watch.end(self.status))
-
-    def _rest(self) -> bytes:
-        """Return the end of the answer's head."""
-        return b"\r\n" if self.generation is None else b"x-truss-generation: %d\r\n\r\n" % self.generation

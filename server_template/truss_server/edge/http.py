@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from truss_server.edge.asks import HEAD_LIMIT
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from truss_server.edge.direct import Call
 
+_GOOD = b"HTTP/1.1 200 OK\r\n"
+_BODY = frozenset([b"content-length", b"transfer-encoding"])
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -30,10 +33,12 @@ class Protocol(HttpToolsProtocol):
     """
 
     on_lost: Callable[[], None] | None = None
-    cycle: Any  # None before the first request, which uvicorn's types deny
+    cycle: Any  # of the newest request; None before the first, which uvicorn's types deny
+    running: Any = None  # cycle of the request that is answered now, or was last
     scope: Any
     _head: Any = None  # scope of the head that is incomplete
     _head_bytes = 0
+    _trailer_bytes = 0
     _begun: Any = None  # scope of the newest request whose head is complete
     _waiting: asyncio.TimerHandle | None = None
     _answered_at = 0.0  # the newest direct call
@@ -44,11 +49,17 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take the connection; part of asyncio.Protocol."""
         super().connection_made(Joining(transport, self))  # type: ignore[arg-type]  # as much of one as is used
+        self.flow = Flow(self)
         self.app_state = {**self.app_state, "connection": self}
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client is gone; part of asyncio.Protocol."""
+        for cycle in [self.running, *(cycle for cycle, _ in self.pipeline)]:
+            if cycle is not None:
+                cycle.disconnected = not cycle.response_complete
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
         if self._waiting is not None:
             self._waiting.cancel()
@@ -68,7 +79,10 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
         except httptools.HttpParserError:
-            self.refuse(400, "this is no HTTP request")
+            if self._trailer_bytes > HEAD_LIMIT:
+                self.refuse(431, f"the request's trailers are larger than {HEAD_LIMIT} bytes")
+            else:
+                self.refuse(400, "this is no HTTP request")
         else:
             if self._body is not None:  # more of it is to come
                 self._to_asgi(complete=False)
@@ -83,9 +97,23 @@ class Protocol(HttpToolsProtocol):
             self._call.begin()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one behind the body (RFC 9110, 6.5) is none, and is not kept.
+
+        Raises:
+            ValueError: Those behind the body are too large.
+        """
+        if self._begun is not self.scope:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > HEAD_LIMIT:
+            raise ValueError("too many trailers")
+
     def on_headers_complete(self) -> None:
         """Begin a request, unless it may be a direct call, which is begun when its body has come."""
         self._begun = self.scope
+        self._trailer_bytes = 0
         path = PATHS.get(self.url)
         if (
             path is not None
@@ -132,13 +160,13 @@ class Protocol(HttpToolsProtocol):
 
     # ---- direct calls
 
-    def answer(self, head: bytes, rest: bytes) -> None:
-        """Send the answer of the direct call: the end of its head, and its body."""
+    def answer(self, rest: bytes) -> None:
+        """Send the answer of the direct call: the rest of its head, and its body."""
         self._call = None
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
         self.transport.write_whole(  # type: ignore[attr-defined]  # a Joining
-            _opening(self.server_state.default_headers) + head + rest
+            b"".join([_GOOD, *(b"%b: %b\r\n" % header for header in self.server_state.default_headers), rest])
         )
         if self._waiting is None:
             self._wait()
@@ -198,7 +226,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, status: int, message: str) -> None:
-        """Answer what never became a request, and close."""
+        """Answer what never became a request, and close; after the answers to those before it."""
+        if self._call is not None:
+            self._call.begin()
+        if not self._is_idle() and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
         if self._is_idle():  # else nothing can be said in the middle of an answer
             body = PLAIN.error(status, message)
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
@@ -217,7 +250,15 @@ class Protocol(HttpToolsProtocol):
 
     def _upgrade(self, rest: bytes) -> None:
         """Hand a websocket over; where a client offers another protocol, begin the request as if it had not."""
-        if self._get_upgrade() == b"websocket":
+        method = self.parser.get_method()
+        if method == b"CONNECT" or not self._is_idle():
+            self.refuse(405 if method == b"CONNECT" else 400, "this connection cannot become another one")
+            return
+        if (
+            self._get_upgrade() == b"websocket"
+            and method == b"GET"
+            and not _BODY.intersection(dict(self.headers))
+        ):
             self.handle_websocket_upgrade()
             return
         lines = [b"%s %s HTTP/1.1" % (self.scope["method"].encode(), self.url)]
@@ -225,18 +266,29 @@ class Protocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin a request whose turn has come."""
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Send the head of an answer without a body, as to HEAD."""
         self.transport.flush()  # type: ignore[attr-defined]  # a Joining
         super().on_response_complete()
 
 
-_opened: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+class Flow(FlowControl):
+    """Reads no further while requests wait for the answers before them: a client could make them without end.
 
+    Args:
+        protocol: Of the connection.
+    """
 
-def _opening(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the first lines of a good answer: uvicorn's own headers, a new list once a second."""
-    global _opened  # noqa: PLW0603 - a cache
-    if _opened[0] is not headers:
-        _opened = headers, b"".join([b"HTTP/1.1 200 OK\r\n", *(b"%b: %b\r\n" % header for header in headers)])
-    return _opened[1]
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        """Read on, if nothing waits."""
+        if not self._protocol.pipeline:
+            super().resume_reading()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from truss_server.edge.http import Protocol
 
 LOOK_SECONDS = 0.1
 """Between two looks whether the client of a connection that is not read is still there."""
@@ -26,7 +28,7 @@ class Joining:
         protocol: Knows whether an answer has begun.
     """
 
-    def __init__(self, transport: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
         self._transport = transport
         self._protocol = protocol
         self._answer: object = None  # the newest whose head was written
@@ -38,11 +40,11 @@ class Joining:
 
     def write(self, data: bytes) -> None:
         """Write bytes; part of asyncio.Transport."""
-        answer = self._protocol.cycle
+        answer = self._protocol.running
         if answer is not self._answer:
             if answer.response_started:
                 self._answer = answer
-                self._head = self._last(answer, data) if self._protocol.expect_100_continue else data
+                self._head = self._last(answer, data) if answer.more_body else data
                 return
             self._asked = answer  # for its body, by 100 Continue
         if self._head:
@@ -52,7 +54,8 @@ class Joining:
 
     def _last(self, answer: RequestResponseCycle, head: bytes) -> bytes:
         """Make an answer the last one where nobody knows whether the request's body is still to come."""
-        if self._asked is answer or not answer.more_body or answer.body or not answer.keep_alive:
+        expected = b"expect" in dict(answer.scope["headers"])
+        if not expected or self._asked is answer or answer.body or not answer.keep_alive:
             return head
         answer.keep_alive = False
         return head.removesuffix(b"\r\n") + b"connection: close\r\n\r\n"

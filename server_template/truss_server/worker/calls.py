@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
+from truss_server.worker.channel import ALONE
 
 if TYPE_CHECKING:
     from truss_server.worker.body import Body
@@ -75,6 +77,7 @@ class Call:
         self._head = b""
         self._pending: list[bytes] = []
         self._flush_asked = False
+        self._written_at = 0.0
         # Two counters, each written by one thread only: no lock is needed to compare them.
         self._sent = 0
         self._granted = wire.WINDOW
@@ -106,7 +109,9 @@ class Call:
         self._sent += size
         with self._lock:
             self._pending.append(piece)
-            if self._channel.is_quiet():
+            if (
+                time.monotonic() - self._written_at > ALONE
+            ):  # whatever others do: who waits for them waits for the GIL
                 self._write_pending()
             elif not self._flush_asked:
                 self._flush_asked = True
@@ -200,6 +205,7 @@ class Call:
         else:
             frames = b"".join(wire.pieces(wire.DATA, self.stream, data, last))
         (send or self._channel.send)(head + frames if head else frames)
+        self._written_at = time.monotonic()
 
     def grant(self, size: int) -> None:
         """Let the producer send `size` more bytes."""

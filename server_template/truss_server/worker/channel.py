@@ -44,7 +44,6 @@ class Channel:
         self._decoder = wire.Decoder()
         self._received = memoryview(bytearray(_RECEIVE))
         self._posted_at = 0.0
-        self._sent_at = 0.0
         self._outbox: list[bytes] = []
         self._writing = threading.RLock()
         self._closed = False
@@ -61,10 +60,6 @@ class Channel:
         if not self._closed:
             self._outbox.append(frames)
             self.flush()
-
-    def is_quiet(self) -> bool:
-        """Tell whether nothing was sent for a while: what comes now is no part of a burst, and may leave alone."""
-        return time.monotonic() - self._sent_at > ALONE
 
     def post(self, frames: bytes) -> None:
         """Send whole frames with the next ones that are sent, or at the next `flush`: the caller sees to one."""
@@ -101,7 +96,6 @@ class Channel:
         return self._writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 - as Condition does
 
     def _send_outbox(self) -> None:
-        self._sent_at = time.monotonic()
         frames = self._outbox[:]
         send = partial(self._sock.sendall, frames[0] if len(frames) == 1 else b"".join(frames))
         forget = partial(self._outbox.__delitem__, slice(len(frames)))
