@@ -163,7 +163,7 @@ def test_a_requirement_that_does_not_resolve(
         environ = {
             "PIP_INDEX_URL": f"{url}/simple",
             "PIP_TRUSTED_HOST": engine.host_address(),
-            "PIP_FIND_LINKS": "/srv/my-wheels",
+            "PIP_EXTRA_INDEX_URL": "file:///srv/my-index",
         }
         with pytest.raises(BuildError) as caught:
             build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==7.0",))
@@ -171,7 +171,7 @@ def test_a_requirement_that_does_not_resolve(
     assert caught.value.message == "Docker could not install the requirements."
     assert "there is no version of probe==7.0" in caught.value.details
     assert "returned a non-zero code" not in caught.value.details
-    assert "PIP_FIND_LINKS names /srv/my-wheels, which a build inside Docker cannot see" in caught.value.hint
+    assert "file:///srv/my-index is a folder of this machine" in caught.value.hint
     assert engine.leftovers() == before
 
 
