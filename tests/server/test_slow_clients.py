@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -193,7 +192,7 @@ def descriptors(edge: Edge) -> set[str]:
     found = set()
     for path in Path(f"/proc/{edge.process.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(os.readlink(path))
+            found.add(str(path.readlink()))
     return found
 
 
