@@ -54,6 +54,7 @@ class Direct:
         self.log = log
         self.late = Late()
         self.cancelled = metrics.cancelled.inc
+        self._opening: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
     def begin(self, connection: Protocol, body: bytes) -> Call | None:
         """Begin a call of the model; None where it needs more than this can do, an error answer for example.
@@ -87,6 +88,17 @@ class Direct:
         exchange.listener = call.on_news
         self.late.add(call)
         return call
+
+    def opening(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the first lines of a good answer.
+
+        Args:
+            headers: uvicorn's own, a new list once a second.
+        """
+        if self._opening[0] is not headers:
+            lines = [b"HTTP/1.1 200 OK\r\n", *(b"%b: %b\r\n" % header for header in headers)]
+            self._opening = headers, b"".join(lines)
+        return self._opening[1]
 
 
 class Call:

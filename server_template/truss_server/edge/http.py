@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from truss_server.edge.direct import Call
 
-_GOOD = b"HTTP/1.1 200 OK\r\n"
 _BODY = frozenset([b"content-length", b"transfer-encoding"])
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
@@ -38,7 +37,6 @@ class Protocol(HttpToolsProtocol):
     scope: Any
     _head: Any = None  # scope of the head that is incomplete
     _head_bytes = 0
-    _trailer_bytes = 0
     _begun: Any = None  # scope of the newest request whose head is complete
     _waiting: asyncio.TimerHandle | None = None
     _answered_at = 0.0  # the newest direct call
@@ -50,6 +48,7 @@ class Protocol(HttpToolsProtocol):
         """Take the connection; part of asyncio.Protocol."""
         super().connection_made(Joining(transport, self))  # type: ignore[arg-type]  # as much of one as is used
         self.flow = Flow(self)
+        self._trailers = Trailers()
         self.app_state = {**self.app_state, "connection": self}
         self._wait()
 
@@ -79,7 +78,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
         except httptools.HttpParserError:
-            if self._trailer_bytes > HEAD_LIMIT:
+            if self._trailers.size > HEAD_LIMIT:
                 self.refuse(431, f"the request's trailers are larger than {HEAD_LIMIT} bytes")
             else:
                 self.refuse(400, "this is no HTTP request")
@@ -97,30 +96,20 @@ class Protocol(HttpToolsProtocol):
             self._call.begin()
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one behind the body (RFC 9110, 6.5) is none, and is not kept.
-
-        Raises:
-            ValueError: Those behind the body are too large.
-        """
-        if self._begun is not self.scope:
-            super().on_header(name, value)
-            return
-        self._trailer_bytes += len(name) + len(value)
-        if self._trailer_bytes > HEAD_LIMIT:
-            raise ValueError("too many trailers")
-
     def on_headers_complete(self) -> None:
         """Begin a request, unless it may be a direct call, which is begun when its body has come."""
         self._begun = self.scope
-        self._trailer_bytes = 0
+        upgrade = self.parser.should_upgrade()
+        if not upgrade:  # what says to which protocol is still asked for
+            self.headers = self._trailers
+            self._trailers.size = 0
         path = PATHS.get(self.url)
         if (
             path is not None
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
-            and not self.parser.should_upgrade()
+            and not upgrade
             and not self.expect_100_continue
             and self._at_once
             and self._is_idle()
@@ -166,7 +155,7 @@ class Protocol(HttpToolsProtocol):
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
         self.transport.write_whole(  # type: ignore[attr-defined]  # a Joining
-            b"".join([_GOOD, *(b"%b: %b\r\n" % header for header in self.server_state.default_headers), rest])
+            self.app.direct.opening(self.server_state.default_headers) + rest
         )
         if self._waiting is None:
             self._wait()
@@ -292,3 +281,23 @@ class Flow(FlowControl):
         """Read on, if nothing waits."""
         if not self._protocol.pipeline:
             super().resume_reading()
+
+
+class Trailers(list[tuple[bytes, bytes]]):
+    """Takes the place of the headers behind a body, where there are none (RFC 9110, 6.5): keeps nothing.
+
+    Attributes:
+        size: Bytes of those that came.
+    """
+
+    size = 0
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        """Count one.
+
+        Raises:
+            ValueError: They are too large.
+        """
+        self.size += len(header[0]) + len(header[1])
+        if self.size > HEAD_LIMIT:
+            raise ValueError("too many trailers")

@@ -1,12 +1,13 @@
-"""What the edge counts and times, in Prometheus's text format. Labels are bound once, not for each request."""
+"""What the edge counts and times, in Prometheus's text format."""
 
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from truss_server.edge.tallies import Counts, Durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,30 +31,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "truss_requests", "Answered calls of the model.", ["method", "status"], registry=self.registry
+        answered = Counts("truss_requests", "Answered calls of the model.", ["method", "status"])
+        latency = Durations(
+            "truss_request_seconds", "From a call's arrival to the end of its answer.", "method", SECONDS
         )
-        self._latency = Histogram(
-            "truss_request_seconds",
-            "From a call's arrival to the end of its answer.",
-            ["method"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self._first = Histogram(
-            "truss_first_chunk_seconds",
-            "From a call's arrival to the first bytes of its stream.",
-            ["method"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        gap = Histogram(
-            "truss_chunk_gap_seconds",
-            "Between two writes to a stream.",
-            buckets=GAPS,
-            registry=self.registry,
-        )
-        self.gap = gap.observe
+        text = "From a call's arrival to the first bytes of its stream."
+        first = Durations("truss_first_chunk_seconds", text, "method", SECONDS)
+        gap = Durations("truss_chunk_gap_seconds", "Between two writes to a stream.", "", GAPS)
+        for collector in (answered, latency, first, gap):
+            self.registry.register(collector)
+        self.answered, self.latency, self.first, self.gap = answered.add, latency.add, first.add, gap.add
         self.cancelled = Counter("truss_cancelled", "Calls whose client left.", registry=self.registry)
         self.rejected = Counter(
             "truss_rejected", "Calls refused, the queue being full.", registry=self.registry
@@ -64,9 +51,6 @@ class Metrics:
         self.generation = Gauge(
             "truss_generation", "Loaded version of the model's code.", registry=self.registry
         )
-        self.answered = lru_cache(maxsize=256)(self._answered)
-        self.latency = lru_cache(maxsize=64)(self._observer_of(self._latency))
-        self.first = lru_cache(maxsize=64)(self._observer_of(self._first))
 
     def watch_slots(self, slots: Slots) -> None:
         """Add gauges of who runs and who waits; their values are asked for when they are read."""
@@ -85,6 +69,9 @@ class Metrics:
         """Return all of them as text, and what the model's code registered under other names."""
         ours = self.render()
         names = {line.split()[2] for line in ours.splitlines() if line.startswith(b"# TYPE ")}
+        names |= {
+            name.removesuffix(b"_total") + b"_created" for name in names
+        }  # which the library adds to theirs
         kept, keep = [], True
         for line in theirs.splitlines(keepends=True):
             if line.startswith((b"# HELP ", b"# TYPE ")):
@@ -92,13 +79,6 @@ class Metrics:
             if keep:
                 kept.append(line)
         return ours + b"".join(kept)
-
-    def _answered(self, method: str, status: int) -> Callable[[], None]:
-        return self._requests.labels(method, str(status)).inc
-
-    @staticmethod
-    def _observer_of(histogram: Histogram) -> Callable[[str], Callable[[float], None]]:
-        return lambda method: histogram.labels(method).observe
 
 
 class Stopwatch:
@@ -123,12 +103,12 @@ class Stopwatch:
         if self._last:
             self._metrics.gap(now - self._last)
         else:
-            self._metrics.first(self._method)(now - self.started)
+            self._metrics.first(now - self.started, self._method)
         self._last = now
 
     def end(self, status: int) -> float:
         """Note the end of the answer; return the seconds it took."""
         seconds = time.perf_counter() - self.started
-        self._metrics.latency(self._method)(seconds)
-        self._metrics.answered(self._method, status)()
+        self._metrics.latency(seconds, self._method)
+        self._metrics.answered(self._method, status)
         return seconds
