@@ -66,18 +66,28 @@ def without_hashes(line: str) -> str:
     return HASH.sub("", line).strip()
 
 
+_REFUSED = (
+    (re.compile(r"\w[\w.-]*\s*(\[[^\]]*\])?\s*=[^=]"), "`{line}` compares by a single `=`: write `==`"),
+    (re.compile(r"\w[\w.-]*\s+[\w.-]+$"), "`{line}` are two names: each requirement is a line of its own"),
+    (
+        _OTHER_FILE,
+        "`{option}` is not supported here: name the file in `requirements_file`, which may include others",
+    ),
+    (
+        _EDITABLE,
+        "`{line}` installs code in place, which no image sees: put it into the packages folder, or name "
+        + _DIRS,
+    ),
+    (_LINKS, "`{line}` is no URL: set PIP_FIND_LINKS, or name each wheel by its path in the package"),
+)
+
+
 def objection(line: str) -> str | None:
-    """Return what is wrong with a requirement that names a file of this machine, which no image sees."""
-    if _OTHER_FILE.match(line):
-        option = line.split(maxsplit=1)[0]
-        return f"`{option}` is not supported here: name the file in `requirements_file`, which may include others"
-    if _EDITABLE.match(line):
-        return f"`{line}` installs code in place, which no image sees: put it into the packages folder, or name {_DIRS}"
-    if _LINKS.match(line):
-        return f"`{line}` is no URL: set PIP_FIND_LINKS, or name each wheel by its path in the package"
-    if wheel_path(line) is not None:
-        return None
-    if _PATH.match(line):
+    """Return what is wrong with a requirement: it is none, or names a file of this machine, which no image sees."""
+    for pattern, text in _REFUSED:
+        if pattern.match(line):
+            return text.format(line=line, option=line.split(maxsplit=1)[0])
+    if wheel_path(line) is None and _PATH.match(line):
         return f"`{line}` is a path on this machine: name a wheel in the package, a URL, or put the code into {_DIRS}"
     return None
 

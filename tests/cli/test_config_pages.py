@@ -54,6 +54,19 @@ def test_the_schema_is_current() -> None:
     assert (SCAFFOLDS / COMMON / ".truss/config.schema.json").read_text() == format_schema()
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("requirements: ['numpy=1.0']", "write `==`"), ("requirements_file: nofile.txt", "nofile.txt")],
+)
+def test_validate_reads_requirements(tmp_path: Path, written: str, said: str) -> None:
+    """What `truss push` would refuse of them is no valid configuration."""
+    (tmp_path / "config.yaml").write_text(f"{written}\n")
+    outcome = spawn_truss("config", "validate", cwd=tmp_path)
+
+    assert (outcome.code, "is valid" in outcome.stderr) == (3, False)
+    assert said in outcome.stderr
+
+
 def test_validate(tmp_path: Path) -> None:
     """A valid file says so and what is not used here; one that is not says all that is wrong, with exit code 3."""
     (tmp_path / "config.yaml").write_text("weights: [{source: a}]\n")

@@ -49,10 +49,13 @@ def test_read_lines() -> None:
         "/x.whl",
         "~/x",
         "C:\\x",
+        "numpy=1.0",
+        "numpy [x] = 1.0",
+        "a b",
     ],
 )
-def test_files_of_this_machine(line: str) -> None:
-    """What names another file is refused, for no image could see it."""
+def test_what_is_refused(line: str) -> None:
+    """What names a file of this machine, for no image could see it, and what is no requirement."""
     assert objection(line) is not None
 
 
@@ -67,6 +70,10 @@ def test_files_of_this_machine(line: str) -> None:
         "wheels/x-1.0-py3-none-any.whl[extra] ; python_version > '3.9'",
         "--find-links https://example.org/wheels",
         "--extra-index-url u",
+        "--extra-index-url=u",
+        "numpy == 1.0",
+        "numpy===1.0",
+        "numpy >=1, <=2",
     ],
 )
 def test_requirements_that_are_fine(line: str) -> None:

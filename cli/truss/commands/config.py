@@ -13,6 +13,8 @@ from truss.config import load_config
 from truss.config_pages import format_config, format_schema
 from truss.config_values import CONFIG
 from truss.deps import Deps
+from truss.memory import Memory
+from truss.requirement_files import read_requirements
 
 
 def command(
@@ -21,7 +23,7 @@ def command(
         Literal["validate", "show", "schema"],
         typer.Argument(
             metavar="validate|show|schema",
-            help="validate: list every problem; show: the configuration with every default; schema: for editors.",
+            help="validate: list every problem, also of requirements; show: with every default; schema: for editors.",
         ),
     ],
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")] = ".",
@@ -39,6 +41,7 @@ def command(
     if what == "show":
         console.print_data(format_config(config, as_json=output == "json"))
         return
+    read_requirements(package, config, Memory())
     if unused := config.unused():
         console.print_note(f"Not used here: {', '.join(unused)}.")
     console.print_note(f"{package / CONFIG} is valid.")
