@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,6 +92,9 @@ class SocketChannel:
 
     def close(self) -> None:
         """End it."""
+        with suppress(OSError):  # the other side closed first
+            # Others may hold this connection, too: docker-py does until it is collected, and the watched would wait.
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 

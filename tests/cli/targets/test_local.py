@@ -192,6 +192,16 @@ def test_from_package_to_answer(target: LocalTarget, package: Package) -> None:
     target.stop(listed)  # once more is once too much, but harmless
 
 
+def test_keys_of_images_are_named(target: LocalTarget, package: Package) -> None:
+    """What only an image can have is said to be ignored."""
+    package.write(config="system_packages: [ffmpeg]\nbuild_commands: [exit 3]\n")
+    progress = Lines()
+    target.build(plan_release(package.folder), progress)
+
+    (note,) = [line for line in progress.details if "system_packages" in line]
+    assert "build_commands" in note
+
+
 def test_what_the_model_sees(home: Path, package: Package) -> None:
     """The model runs in its release's folder, which has data and packages on every target, with its variables."""
     package.write(config="environment_variables: {GREETING: 1.10}\ndata_dir: weights\n")
