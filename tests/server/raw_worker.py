@@ -45,6 +45,7 @@ class RawWorker:
         root: Folder of its release.
         package: The `truss_server` it is started from.
         environ: More environment variables.
+        swaps: Whether it is one of a deployment in development.
 
     Attributes:
         state: Payload of its STATE.
@@ -52,7 +53,13 @@ class RawWorker:
     """
 
     def __init__(
-        self, python: str, root: Path, *, package: Path = PACKAGE, environ: Mapping[str, str] | None = None
+        self,
+        python: str,
+        root: Path,
+        *,
+        package: Path = PACKAGE,
+        environ: Mapping[str, str] | None = None,
+        swaps: bool = False,
     ) -> None:
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(30)
@@ -66,6 +73,7 @@ class RawWorker:
                 "test",
                 "--generation",
                 "1",
+                *(["--swaps"] if swaps else []),
             ]
             self.process = subprocess.Popen(
                 [python, "-u", str(package / "worker" / "boot.py"), *arguments],

@@ -383,6 +383,17 @@ def test_a_spare_worker_that_ends_is_not_missed(edge: Edge, watch: Callable[[], 
     assert edge.post("/predict", 1).json()[0] == "two"
 
 
+def test_a_spare_worker_that_hangs_is_not_waited_for(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A version is loaded by another process where the one that waited for it does not begin to."""
+    session = watch()
+    (spare,) = wait_until(edge.spares, 10, what="a spare worker")
+    os.kill(spare, signal.SIGSTOP)
+
+    assert session.edit(edge, {MODEL: source("two")}, how="load")["event"] == "applied"
+    assert edge.call(1)[0] == "two"
+    assert spare not in {*edge.workers(), *edge.spares()}
+
+
 def test_a_load_that_is_not_wanted_any_more(edge: Edge, watch: Callable[[], Session]) -> None:
     """A load is given up when that is asked for; its version is gone, and the next edit does not wait for it."""
     session = watch()
@@ -397,6 +408,22 @@ def test_a_load_that_is_not_wanted_any_more(edge: Edge, watch: Callable[[], Sess
 
     assert session.edit(edge, {MODEL: source("three")}, keep=KEEP)["how"] == "swap"
     assert edge.post("/predict", 1).json()[0] == "three"
+
+
+def test_a_swap_that_is_not_wanted_any_more(edge: Edge, watch: Callable[[], Session]) -> None:
+    """A swap whose import does not end is given up when that is asked for, and the next edit is loaded."""
+    session = watch()
+    stuck = source("two") + 'print("stuck"); gates.wait("never", 1000)\n'
+    session.begin_edit(edge, {MODEL: stuck}, keep=KEEP)
+    edge.wait_log("stuck")
+
+    session.say({"do": "cancel"})
+    assert session.hear() == {"event": "cancelled", "generation": 1}
+    assert edge.call(1)[0] == "one"
+
+    assert session.edit(edge, {MODEL: source("three")}, keep=KEEP)["how"] == "load"
+    assert edge.call(1)[0] == "three"
+    wait_until(lambda: len(edge.workers()) == 1, 10, what="the end of the worker that imports")
 
 
 def test_builtins_are_everybodys(edge: Edge, watch: Callable[[], Session]) -> None:

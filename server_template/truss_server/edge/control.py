@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -44,29 +44,6 @@ _PLAINLY_BROKEN = ("SyntaxError", "IndentationError", "TabError", "ModelDefiniti
 
 _NO_FILES = bytes(10_240)
 """An empty tar."""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """What may end an edit before it is answered.
-
-    Attributes:
-        gone: Resolved when the session has ended.
-        cancelled: Resolved when what is being loaded is not wanted any more.
-    """
-
-    gone: asyncio.Future[None]
-    cancelled: asyncio.Future[None]
-
-    def leave(self) -> None:
-        """End what can be ended, because nobody is there for it."""
-        self.gone.set_result(None)
-        self.cancel()
-
-    def cancel(self) -> None:
-        """End a load: a swap takes no time worth ending it."""
-        if not self.cancelled.done():
-            self.cancelled.set_result(None)
 
 
 class Control:
@@ -136,8 +113,7 @@ class Control:
         Raises:
             ConnectionError: It has gone meanwhile; what it wished for is given up as soon as that can be.
         """
-        loop = asyncio.get_running_loop()
-        ends = Ends(loop.create_future(), loop.create_future())
+        gone = asyncio.get_running_loop().create_future()
         with ExitStack() as held:
             tar = held.enter_context(tempfile.TemporaryFile(dir=self._folder))
             if wish["do"] == "apply":
@@ -149,28 +125,28 @@ class Control:
             else:
                 tar.write(_NO_FILES)
             tar.seek(0)
-            work = self._background.begin(self._work(wish, tar, ends, held.pop_all()))
+            work = self._background.begin(self._work(wish, tar, gone, held.pop_all()))
         while not work.done():
             ahead = peer.read_ahead()
             await asyncio.wait({work, ahead}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 break
             if ahead.exception() is not None:
-                ends.leave()
+                _give_up(gone)
                 raise ConnectionError
             if ahead.result()["do"] != "cancel":
                 break  # it is for afterwards
             await peer.receive()
-            ends.cancel()
+            _give_up(gone)
         await peer.send(**await work)
 
     async def _work(
-        self, wish: Mapping[str, Any], tar: IO[bytes], ends: Ends, held: ExitStack
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None], held: ExitStack
     ) -> dict[str, Any]:
         """Do what was wished for, after what was before; return the answer."""
         with held:
             async with self._lock:
-                answer = await (self._apply if wish["do"] == "apply" else self._reload)(wish, tar, ends)
+                answer = await (self._apply if wish["do"] == "apply" else self._reload)(wish, tar, gone)
             self._tidy()
             return answer
 
@@ -194,7 +170,9 @@ class Control:
         files = await asyncio.to_thread(self._versions.files)
         return {"digest": self._supervisor.version.manifest.digest, "files": files}
 
-    async def _apply(self, wish: Mapping[str, Any], tar: IO[bytes], ends: Ends) -> dict[str, Any]:
+    async def _apply(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
         """Bring an edited version up; return the answer."""
         began = time.monotonic()
         running = self._supervisor.version
@@ -207,9 +185,11 @@ class Control:
         except (BadEditError, TypeError) as exc:
             return self._failed(str(exc), "", began)
         version = replace(version, python=wish.get("python") or running.python)
-        return await self._bring_up(version, wish, began, ends)
+        return await self._bring_up(version, wish, began, gone)
 
-    async def _reload(self, wish: Mapping[str, Any], tar: IO[bytes], ends: Ends) -> dict[str, Any]:
+    async def _reload(
+        self, wish: Mapping[str, Any], tar: IO[bytes], gone: asyncio.Future[None]
+    ) -> dict[str, Any]:
         """Load the newest version again, as a version of its own: what it reads stays as long as it lives."""
         began = time.monotonic()
         try:
@@ -217,7 +197,7 @@ class Control:
             self._supervisor.workers.forget_spare()
         except BadEditError as exc:
             return self._failed(str(exc), "", began)
-        return await self._bring_up(version, {**wish, "how": "load"}, began, ends)
+        return await self._bring_up(version, {**wish, "how": "load"}, began, gone)
 
     async def _stage(self, manifest: Manifest, delete: Iterable[str], tar: IO[bytes]) -> Version:
         """Make the next version out of the newest one.
@@ -231,30 +211,30 @@ class Control:
         return replace(self._supervisor.version, root=root, manifest=manifest, generation=self._numbers)
 
     async def _bring_up(
-        self, version: Version, wish: Mapping[str, Any], began: float, ends: Ends
+        self, version: Version, wish: Mapping[str, Any], began: float, gone: asyncio.Future[None]
     ) -> dict[str, Any]:
         how, because = wish["how"], ""
         try:
             if how == "swap":
                 try:
-                    await self._supervisor.swap(version, Swap(wish["modules"], wish["keep"]), ends.gone)
+                    await self._supervisor.swap(version, Swap(wish["modules"], wish["keep"]), gone)
                 except RefusedError as exc:
                     how, because = "load", str(exc)
                 except FailedError as exc:
                     # What is imported a second time in a process may fail for that alone (a metric that is there
                     # already), so a fresh one is to say so; where it would have to replace the old one, none is.
                     if (
-                        ends.cancelled.done()
+                        gone.done()
                         or wish.get("strategy") == "replace"
                         or str(exc).startswith(_PLAINLY_BROKEN)
                     ):
                         raise
                     how, because = "load", f"it cannot be imported beside the running code: {exc}"
             if how == "load":
-                await self._supervisor.load(version, ends.cancelled, beside=wish.get("strategy") != "replace")
+                await self._supervisor.load(version, gone, beside=wish.get("strategy") != "replace")
         except FailedError as exc:
             await asyncio.to_thread(self._versions.discard, version.root)
-            if ends.cancelled.done():
+            if gone.done():
                 return {"event": "cancelled", "generation": self._supervisor.generation}
             return self._failed(str(exc), exc.trace, began)
         try:
@@ -278,6 +258,11 @@ class Control:
             "traceback": trace,
             "seconds": seconds,
         }
+
+
+def _give_up(gone: asyncio.Future[None]) -> None:
+    if not gone.done():
+        gone.set_result(None)
 
 
 def _bind(path: Path) -> socket.socket:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truss_server.protocol import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from truss_server.protocol import Manifest
 
@@ -31,6 +34,24 @@ class Version:
     python: str
     environment: str
     swaps: bool
+
+    def fits(self, other: Version) -> bool:
+        """Return whether a process that was started for this one has all that another one's is started with."""
+        return self._start() == other._start()
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment variables of its process."""
+        environment = {
+            **os.environ,
+            **self.manifest.config["environment_variables"],  # the model's, and not the server's
+            ENVIRONMENT_VARIABLE: self.environment,
+        }
+        folder = str(Path(self.python).parent)
+        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
+        return environment
+
+    def _start(self) -> tuple[object, ...]:
+        return self.python, self.environment, self.swaps, self.manifest.config["environment_variables"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,12 @@ class FailedError(Exception):
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
         self.trace = trace
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> FailedError:
+        """Return what a worker's STATE says."""
+        text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
+        return cls(text, state.get("traceback", ""))
 
 
 class RefusedError(Exception):

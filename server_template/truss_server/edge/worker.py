@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
 from truss_server.edge.processes import describe_exit, kill_group
 from truss_server.edge.version import FailedError, RefusedError
-from truss_server.protocol import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +27,12 @@ STOP_TIMEOUT = 5.0
 
 LAST_WORDS = 1.0
 """Seconds to wait for the end of what a dead worker has sent."""
+
+GRACE = 1.0
+"""Seconds a spare worker has to say that it loads, and a swap that nobody wants to end: leaving it costs a load."""
+
+START = 5.0
+"""Seconds it has for that where it is still being started."""
 
 ASK_TIMEOUT = 5.0
 """Seconds the worker is given to answer a question of the edge's own."""
@@ -64,6 +68,8 @@ class Worker:
         self._log = log
         self._spare = spare
         self._told = False
+        self._greeted = False
+        self._hangs = False  # so that another process has to do what this one was told
         self._process: asyncio.subprocess.Process | None = None
         self._ended = False  # or about to
         self._unanswered: set[tuple[str, int]] = set()  # questions that were given up while they ran
@@ -78,16 +84,24 @@ class Worker:
         self.used = {version.generation}
         self._told = True
         self._tell()
+        asyncio.get_running_loop().call_later(GRACE if self._greeted else START, self._insist)
 
     def fits(self, version: Version) -> bool:
         """Return whether it lives and has all that a version's process is started with."""
-        return not self._ended and _start_of(self._version) == _start_of(version)
+        return not self._ended and self._version.fits(version)
 
     def _tell(self) -> None:
-        """Tell a spare one what to load, once both is known and it is connected."""
-        if self._told and self.link is not None:
+        """Tell a spare one what to load, once both is known and it has started."""
+        if self._spare and self._told and self._greeted and self.link is not None:
             wish = {"root": str(self._version.root), "generation": self._version.generation}
             self.link.write(wire.encode(wire.LOAD, 0, wire.pack(wish)))
+
+    def _insist(self) -> None:
+        """Have a new process load what a spare one has not begun to."""
+        if self._spare and not self._ended and self._process is not None:
+            self._log.write("WARNING", "the process that waited to load hangs; starting another one")
+            self._hangs = True
+            kill_group(self._process)
 
     async def swap(self, version: Version, how: Swap, gone: asyncio.Future[None]) -> None:
         """Bring up a version's code beside the running one; from then on it is the newest.
@@ -112,6 +126,7 @@ class Worker:
         )
         ends: set[asyncio.Future[Any]] = {swap, gone}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({swap}, timeout=GRACE)
         if not swap.done():
             self._astray = True
             raise FailedError(_NOT_WANTED)
@@ -119,7 +134,7 @@ class Worker:
         if state["state"] == "refused":
             raise RefusedError(state["because"])
         if state["state"] != "swapped":
-            raise _failure(state)
+            raise FailedError.of(state)
         self.methods = dict(state["methods"])
         self.generation = version.generation
         self.used.add(version.generation)
@@ -179,13 +194,16 @@ class Worker:
 
     def kill(self) -> None:
         """End it, and what it started, at once."""
-        self._ended = True
+        self._ended, self._hangs = True, False
         if self._process is not None:
             kill_group(self._process)
 
     async def _live(self) -> str:
         try:
             reason = await self._run()
+            if self._hangs:
+                self._spare = self._ended = False
+                reason = await self._run()
         except OSError as exc:
             reason = f"{self._version.python} cannot be started: {exc.strerror}"
         for waiting in (self.ready, self._swap):
@@ -208,7 +226,6 @@ class Worker:
         link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
         self.link = link
-        self._tell()
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
         if self._ended:  # while it was being started
@@ -231,13 +248,6 @@ class Worker:
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         version = self._version
-        folder = str(Path(version.python).parent)
-        environment = {
-            **os.environ,
-            **version.manifest.config["environment_variables"],  # the model's, and not the server's
-            ENVIRONMENT_VARIABLE: version.environment,
-        }
-        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
         arguments = ["--fd", str(theirs.fileno()), "--release", str(version.root)]
         arguments += ["--environment", version.environment, "--generation", str(version.generation)]
         return await asyncio.create_subprocess_exec(
@@ -251,18 +261,23 @@ class Worker:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment,
+            env=version.environ(),
             start_new_session=True,  # a process group to end as a whole; Ctrl-C of a terminal is for the edge
         )
 
     def _on_state(self, state: Mapping[str, Any]) -> None:
         if state.get("protocol") not in (None, wire.PROTOCOL):
             self._on_broken(f"it speaks protocol {state['protocol']}, not {wire.PROTOCOL}")
+        elif "protocol" in state:
+            self._greeted = True
+            self._tell()
+        elif state.get("state") == "loading":
+            self._spare = False
         elif state.get("state") == "ready" and not self.ready.done():
             self.methods = dict(state["methods"])
             self.ready.set_result(None)
         elif state.get("state") == "failed" and not self.ready.done():
-            self.ready.set_exception(_failure(state))
+            self.ready.set_exception(FailedError.of(state))
             self.ready.exception()  # perhaps nobody asks
         elif state.get("state") == "forgotten":
             self.used.discard(state["generation"])
@@ -280,14 +295,3 @@ class Worker:
         self._log.write("ERROR", f"the worker broke the protocol: {reason}")
         if self._process is not None:
             kill_group(self._process)
-
-
-def _start_of(version: Version) -> tuple[object, ...]:
-    """Return what a process is started with, which stays what it is."""
-    variables = version.manifest.config["environment_variables"]
-    return version.python, version.environment, version.swaps, variables
-
-
-def _failure(state: Mapping[str, Any]) -> FailedError:
-    text = f"{state.get('type', 'Error')}: {state.get('message', state.get('detail'))}"
-    return FailedError(text, state.get("traceback", ""))

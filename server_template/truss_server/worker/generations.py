@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+PATIENCE = 30.0
+"""Seconds that an import waits for other threads to end imports of another generation."""
+
 _python_import = builtins.__import__
 
 
 class CannotSwapError(Exception):
     """A new version cannot take over what the running one has loaded; it has to be loaded itself."""
+
+
+class BusyError(CannotSwapError, ImportError):
+    """Another generation's modules are being imported, and do not come to an end."""
 
 
 class Generation:
@@ -66,7 +74,7 @@ class Generation:
         new = Generation(root, packages)
         new.roots += self.roots
         new._before, new._keep = self, keep
-        for name, places in self.places.items():
+        for name, places in tuple(self.places.items()):  # requests may import meanwhile
             if name in sys.modules and not any(_is_at(path, place) for path in run for place in places):
                 new.modules[name] = sys.modules[name]
                 new.places[name] = places
@@ -116,7 +124,7 @@ class Generation:
     def import_module(self, name: str, space: Any, local: Any, fromlist: Any, level: int) -> Any:
         """Do what `__import__` does for code of this generation: names of the package are its own.
 
-        Others that import from the package, a swap that takes its time above all, are waited for only where
+        Others that import another generation, a swap that takes its time above all, are waited for only where
         something is imported for the first time.
         """
         if level == 0 and name.partition(".")[0] not in self._tops:
@@ -169,6 +177,10 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the file; part of importlib.abc.Loader."""
+        with own_modules.showing(self.generation):  # `importlib.import_module` comes here without
+            self._execute(module)
+
+    def _execute(self, module: ModuleType) -> None:
         keep = self.generation.prepare(module, self.path)
         if not keep:
             super().exec_module(module)
@@ -196,40 +208,82 @@ def _binds_only(target: ast.expr, names: Collection[str]) -> bool:
 
 
 class OwnModules:
-    """Which generation `sys.modules`, `sys.path` and the import system show."""
+    """Which generation `sys.modules`, `sys.path` and the import system show.
+
+    Threads that import modules of the shown generation use it side by side: a module may wait for another thread
+    that imports one, too. Only what shows another generation waits, until no other thread uses this one.
+    """
 
     def __init__(self) -> None:
         self._shown: Generation | None = None
-        self._lock = threading.RLock()
+        self._newest: Generation | None = None  # shown while nobody uses another one
+        self._users: dict[int, int] = {}  # of the shown one: thread -> how many uses of it are nested
+        self._changed = threading.Condition()
 
     def begin(self, generation: Generation) -> None:
         """Show the first generation, whose folders are on `sys.path`."""
-        self._shown = generation
+        self._shown = self._newest = generation
         sys.meta_path.insert(0, cast("Any", self))
         builtins.__import__ = _import
+        os.register_at_fork(after_in_child=self._forked)
 
     @contextmanager
     def showing(self, generation: Generation) -> Iterator[None]:
-        """Show a generation while the block runs; other threads that import from the package wait."""
-        with self._lock:
-            before = self._shown
-            self.show(generation)
-            try:
-                yield
-            finally:
-                self.show(cast("Generation", before))
+        """Show a generation while the block runs.
 
-    def show(self, generation: Generation) -> None:
-        """Show a generation from now on."""
-        with self._lock:
+        Raises:
+            BusyError: Other threads have used another one for too long.
+        """
+        me = threading.get_ident()
+        with self._changed:
             before = self._shown
-            if generation is before or before is None:
-                return
-            before.modules = {name: sys.modules.pop(name) for name in before.places if name in sys.modules}
-            sys.modules.update(generation.modules)
-            for old, new in zip(before.paths, generation.paths):
-                sys.path[:] = [new if path == old else path for path in sys.path]
-            self._shown = generation
+            self._show(generation, me)
+            self._users[me] = self._users.get(me, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users[me] -= 1
+                if self._users[me]:
+                    self._show(before, me)
+                else:
+                    del self._users[me]
+                    if not self._users:
+                        self._switch(self._newest)
+                    self._changed.notify_all()
+
+    def keep(self, generation: Generation) -> None:
+        """Show a generation from now on, as soon as nobody uses another one."""
+        with self._changed:
+            self._newest = generation
+            if not self._users:
+                self._switch(generation)
+
+    def _show(self, generation: Generation | None, me: int) -> None:
+        """Switch when no other thread uses what is shown."""
+
+        def may() -> bool:
+            return self._shown is generation or not self._users.keys() - {me}
+
+        if not self._changed.wait_for(may, PATIENCE):
+            raise BusyError(f"other code of this model has been importing its modules for {PATIENCE:g} s")
+        self._switch(generation)
+
+    def _switch(self, generation: Generation | None) -> None:
+        before = self._shown
+        if generation is before or before is None or generation is None:
+            return
+        before.modules = {name: sys.modules.pop(name) for name in tuple(before.places) if name in sys.modules}
+        sys.modules.update(generation.modules)
+        for old, new in zip(before.paths, generation.paths):
+            sys.path[:] = [new if path == old else path for path in sys.path]
+        self._shown = generation
+
+    def _forked(self) -> None:
+        """Forget the threads that a forked child does not have."""
+        me = threading.get_ident()
+        self._changed = threading.Condition()
+        self._users = {me: self._users[me]} if me in self._users else {}
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:  # noqa: ARG002
         """Find a module of the package; part of importlib.abc.MetaPathFinder."""

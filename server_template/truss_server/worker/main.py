@@ -148,6 +148,8 @@ def run(sock: socket.socket, args: argparse.Namespace) -> int:
     server.start()
     capture_output(channel)
     told = server.loads.get() if args.spare else {"root": args.release, "generation": args.generation}
+    if args.spare:
+        channel.send(wire.encode(wire.STATE, 0, wire.pack({"state": "loading"})))
     root = Path(told["root"]).resolve()
     roots.append(root)
     os.chdir(root)

@@ -104,8 +104,8 @@ class Model:
             model_class = import_class(config)
             new._instance = _take_over(model_class, self._instance)
             new._read()
-        new._generation.close()
-        own_modules.show(new._generation)
+            new._generation.close()
+            own_modules.keep(new._generation)
         return new
 
     def when_forgotten(self, tell: Callable[[], None]) -> None:
