@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class Definition:
         bases: Identifiers in the bases of a class.
         methods: Of a class.
         makes: Names that the body of a class binds to what is made anew with the class.
-        harmless: Of a statement: it only imports, and binds constants.
+        harmless: Of a statement: it only imports, and binds constants. Of an import: from Python's own library.
         effect: The line in which it does what should not be done twice, or 0.
     """
 
@@ -144,7 +145,11 @@ def _import(node: ast.Import | ast.ImportFrom, name: str) -> Definition:
     facts = find_facts(node)
     if isinstance(node, ast.Import) and node.names[0].asname is None:
         facts = replace(facts, unknowable=frozenset())  # where the module is used will say so
-    return Definition("statement" if name == "*" else "import", (name,), _code(node), facts, harmless=True)
+    if name == "*":
+        return Definition("statement", (name,), _code(node), facts, harmless=True)
+    module = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+    standard = not getattr(node, "level", 0) and module.partition(".")[0] in sys.stdlib_module_names
+    return Definition("import", (name,), _code(node), facts, harmless=standard)
 
 
 def _statement(node: ast.stmt) -> Definition:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 FINDS_BY_NAME = frozenset(
     {"__import__", "import_module", "runpy", "pkgutil", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
+    | {"multiprocessing", "ProcessPoolExecutor", "ray", "loky"}
     | {"read_pickle", "spec_from_file_location", "torch.load without weights_only=True", "allow_pickle=True"}
 )
-"""What finds modules and classes by names that are nowhere in the code: imports by name, and unpickling."""
+"""What finds modules and classes by names that are nowhere in the code: imports by name, unpickling, pools of processes."""
 
 UNKNOWABLE = FINDS_BY_NAME | {
     *("builtins", "globals", "vars", "importlib", "_getframe", "currentframe"),

@@ -85,8 +85,10 @@ class _Side:
         return ""
 
     def definitions(self, path: str) -> tuple[Definition, ...]:
-        """Return what a file says."""
-        return self.modules.sources[path].definitions if path in self.modules.sources else ()
+        """Return what a file says; nothing where the model cannot import it."""
+        return (
+            self.modules.sources[path].definitions if path in self.used & self.modules.sources.keys() else ()
+        )
 
 
 def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: AbstractSet[str]) -> CodeChange:
@@ -100,6 +102,9 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
     """
     before, after = _Side.of(old, config), _Side.of(new, config)
     used = sorted(edited & (before.used | after.used))
+    apart = sorted(edited - before.used - after.used)
+    if apart:  # it may be run as a program, or imported by code of others
+        return CodeChange(f"{apart[0]} changed, which no code of the package imports", apart[0])
     if not used:
         return CodeChange()
     for path in used:
@@ -108,7 +113,7 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
     unknowable = before.unknowable() or after.unknowable()
     if unknowable:
         return CodeChange(unknowable, used[0])
-    for path in used:
+    for path in sorted({*used, *(before.used ^ after.used)}):
         change = _affects_load(before, after, path)
         if change is not None:
             return change
@@ -126,6 +131,9 @@ def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
     """Return why the change of one file asks for a load."""
     if [one.code for one in before.statements(path)] != [one.code for one in after.statements(path)]:
         return CodeChange(f"what {path} does when it is imported changed", path)
+    acting = _acting_import(before, after, path)
+    if acting:
+        return CodeChange(f"{path} no longer or newly imports `{acting}`, which it does not use", path)
     old, new = before.codes(path), after.codes(path)
     for name in sorted({*old, *new}, key=lambda name: ("." in name, name)):
         if old.get(name) == new.get(name):
@@ -140,6 +148,27 @@ def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
         reason = f"`{own}` {did}" if own == root else f"`{root}` uses `{own}`, which {did}"
         return CodeChange(reason, path, root)
     return None
+
+
+def _acting_import(before: _Side, after: _Side, path: str) -> str:
+    """Return an import that came or went and that its file does not use: it may be there for what it does."""
+    old, new = (
+        {
+            (one.binds[0], one.code)
+            for one in side.definitions(path)
+            if one.kind == "import" and not one.harmless
+        }
+        for side in (before, after)
+    )
+    mentioned = {
+        name
+        for side in (before, after)
+        for one in side.definitions(path)
+        for part in one.parts
+        if one.kind != "import"
+        for name in part.facts.names
+    }
+    return min({name for name, _ in old ^ new} - mentioned, default="")
 
 
 def _model_names(before: _Side, after: _Side, path: str) -> set[str]:

@@ -177,6 +177,7 @@ def test_nothing(edit: Edit) -> None:
         ("    def unload(self)", "    def is_healthy(self):\n        return True\n\n    def unload(self)"),
         ("    from pathlib import Path\n", "    from pathlib import PurePath\n"),
         ("import dataclasses\n", "import dataclasses\nimport json\n"),
+        ("return text[:TEMPERATURE]", "import numpy\n    return numpy.array(text)"),
     ],
 )
 def test_swap(edit: Edit, old: str, new: str) -> None:
@@ -213,6 +214,12 @@ def test_swap(edit: Edit, old: str, new: str) -> None:
             "import torch\nprint('hello')\n",
             "",
             "what model/model.py does when it is imported changed",
+        ),
+        (
+            "import torch\n",
+            "import torch\nimport torch_plugin\n",
+            "",
+            "model/model.py no longer or newly imports `torch_plugin`, which it does not use",
         ),
     ],
 )
@@ -298,10 +305,13 @@ def test_relative_import(edit: Edit) -> None:
 
 
 def test_module_nobody_imports(edit: Edit) -> None:
-    """A file that the model cannot import is put in place and not executed, new or not."""
-    assert edit({"packages/unused.py": "print('now?')\n"}).modules == ()
-    assert edit({"packages/new.py": "print('new')\n"}).modules == ()
-    assert edit({"packages/unused.py": None}).deleted == ("packages/unused.py",)
+    """A file that no import names may be a program that `load` starts, or be found by code of others."""
+    for path, text in (("unused.py", "print('now?')\n"), ("new.py", "print('new')\n"), ("unused.py", None)):
+        patch = edit({f"packages/{path}": text})
+        assert (patch.kind, patch.reasons) == (
+            "load",
+            (f"packages/{path} changed, which no code of the package imports",),
+        )
 
 
 def test_rename_of_a_function_that_load_uses(edit: Edit) -> None:
@@ -402,6 +412,24 @@ def test_registry(edit: Edit, old: str, kind: str) -> None:
     text = str(PLUGINS["packages/plugins.py"]).replace(old, "return 0")
 
     assert edit({"packages/plugins.py": text}, PLUGINS).kind == kind
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "from registry import register\n@register('b')\nclass Other:\n    pass\n",
+        "import registry\nregistry.LIMIT = 9\n",
+    ],
+)
+def test_import_that_acts(edit: Edit, module: str) -> None:
+    """A module that joins or leaves what is imported, in a function too, does what it does when it is imported."""
+    base = {**PLUGINS, "packages/more.py": module}
+    old = str(PLUGINS["model/model.py"])
+    texts = f"import more\n{old}", old.replace("return self", "import more; return self")
+
+    for text in texts:
+        assert edit({"model/model.py": text}, base).kind == "load"
+        assert edit({"model/model.py": old}, {**base, "model/model.py": text}).kind == "load"
 
 
 @pytest.mark.parametrize(
@@ -567,6 +595,9 @@ def test_dynamic_module_of_another_name(edit: Edit) -> None:
         ("importlib.import_module('helper')", "load"),
         ("pickle.loads(inputs)", "load"),
         ("torch.load(inputs)", "load"),
+        ("ProcessPoolExecutor(1)", "load"),
+        ("torch.multiprocessing.Process(target=self)", "load"),
+        ("ThreadPoolExecutor(1)", "swap"),
         ("importlib.resources.files('helper')", "swap"),
         ("getattr(self, inputs)()", "swap"),
         ("vars(inputs)", "swap"),
