@@ -32,6 +32,8 @@ class Definition:
         kind: `function`, `class`, `assignment`, `import`, or `statement` for all else.
         binds: Names it binds.
         code: Hash of what it says; comments, places and docstrings do not count. Of a class: without its methods.
+            Docstrings of what has a decorator, and of a class with bases, do: others may read them.
+        whole_code: Hash of what it says with its methods and all docstrings.
         facts: What it mentions; of a class without its methods.
         early: What of that it does while the file is imported: decorators, defaults, bases, calls.
         bases: Identifiers in the bases of a class.
@@ -46,16 +48,12 @@ class Definition:
     code: str
     facts: Facts
     early: Facts = field(default_factory=Facts)
+    whole_code: str = ""
     bases: frozenset[str] = frozenset()
     methods: tuple[Definition, ...] = ()
     makes: frozenset[str] = frozenset()
     harmless: bool = False
     effect: int = 0
-
-    @property
-    def whole_code(self) -> str:
-        """Hash of what a definition says with its methods."""
-        return "".join([self.code, *(method.code for method in self.methods)])
 
     @property
     def parts(self) -> tuple[Definition, ...]:
@@ -104,7 +102,11 @@ def read_source(source: bytes) -> Source:
     )
     body = [node for node in _without_docstring(tree.body) if not _never_runs(node)]
     scope = Scope.of(tree)
-    found = (replace(one, effect=scope.effect(node)) for node in body for one in _definitions(node))
+    found = (
+        replace(one, effect=scope.effect(node), whole_code=one.whole_code or one.code)
+        for node in body
+        for one in _definitions(node)
+    )
     return Source(tuple(found), imports, by_name)
 
 
@@ -185,13 +187,16 @@ def _unpacked(target: ast.expr) -> Iterator[ast.expr]:
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
     defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default]
     early = find_facts(*node.decorator_list, *defaults, used=True, called=node.decorator_list)
-    return Definition("function", (node.name,), _code(node), find_facts(node), early)
+    whole = _code(node, docs=True)
+    code = whole if node.decorator_list else _code(node)
+    return Definition("function", (node.name,), code, find_facts(node), early, whole)
 
 
 def _class(node: ast.ClassDef) -> Definition:
     methods = [item for item in node.body if isinstance(item, Function)]
-    body = [item for item in _without_docstring(node.body) if not isinstance(item, Function)]
     heads = [*node.decorator_list, *node.bases, *node.keywords]
+    said = node.body if heads else _without_docstring(node.body)
+    body = [item for item in said if not isinstance(item, Function)]
     facts = find_facts(*heads, *body)
     if node.decorator_list:
         facts = replace(facts, leaks=facts.leaks | {"a decorator"})
@@ -202,6 +207,7 @@ def _class(node: ast.ClassDef) -> Definition:
         _code(*heads, *body, name=node.name),
         facts,
         find_facts(*heads, *body, used=True, called=node.decorator_list),
+        _code(node, docs=True),
         base_names,
         tuple(_function(item) for item in methods),
         frozenset(name for item in node.body for name in _made(item)),
@@ -244,10 +250,10 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
-def _code(*nodes: ast.AST, name: str = "") -> str:
+def _code(*nodes: ast.AST, name: str = "", docs: bool = False) -> str:
     digest = hashlib.sha256(name.encode())
     for node in nodes:
-        digest.update(_dump(node).encode("utf-8", "surrogatepass"))
+        digest.update((ast.dump(node) if docs else _dump(node)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -15,12 +15,13 @@ FINDS_BY_NAME = frozenset(
     | {"multiprocessing", "ProcessPoolExecutor", "ray", "loky"}
     | {"read_pickle", "spec_from_file_location", "torch.load without weights_only=True", "allow_pickle=True"}
 )
-"""What finds modules and classes by names that are nowhere in the code: imports by name, unpickling, pools of processes."""
+"""What finds modules and classes by names that are nowhere in the code: imports by name, unpickling, processes."""
 
 UNKNOWABLE = FINDS_BY_NAME | {
     *("builtins", "globals", "vars", "importlib", "_getframe", "currentframe"),
     *("get_objects", "get_referrers", "get_referents"),
     *("__dict__", "__subclasses__", "__getattribute__", "getmembers", "getattr_static"),
+    *("__doc__", "getdoc", "getsource", "__globals__"),
 }
 """Names behind which any definition of the package may be meant."""
 

@@ -107,12 +107,10 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
         return CodeChange(f"{apart[0]} changed, which no code of the package imports", apart[0])
     if not used:
         return CodeChange()
-    for path in used:
-        if path in old.opaque | new.opaque:
-            return CodeChange(f"{path} could not be read", path)
-    unknowable = before.unknowable() or after.unknowable()
+    unread = [f"{path} could not be read" for path in used if path in old.opaque | new.opaque]
+    unknowable = min(unread, default="") or before.unknowable() or after.unknowable()
     if unknowable:
-        return CodeChange(unknowable, used[0])
+        return CodeChange(unknowable, min(edited & (old.opaque | new.opaque), default=used[0]))
     for path in sorted({*used, *(before.used ^ after.used)}):
         change = _affects_load(before, after, path)
         if change is not None:

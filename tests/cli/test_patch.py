@@ -231,6 +231,27 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
     assert patch.where == ("model/model.py" + (f" ({where})" if where else ""))
 
 
+@pytest.mark.parametrize(
+    ("code", "line", "kind"),
+    [
+        ('def tool():\n    """Old."""', "json_schema(tool)", "load"),
+        ('class Sig:\n    """Old."""', "Sig()", "load"),
+        ('class Sig:\n    def ask(self):\n        """Old."""', "Sig()", "load"),
+        ('class Sig:\n    """Old."""', "print(self.__doc__)", "load"),
+        ('class Sig:\n    """Old."""', "inspect.getsource(self)", "load"),
+        ('def tool():\n    """Old."""', "pass", "swap"),
+    ],
+)
+def test_docstring_that_is_data(edit: Edit, code: str, line: str, kind: str) -> None:
+    """What `load` uses may read docstrings: prompts, schemas, descriptions of tools."""
+    text = MODEL.replace("        self._read()\n", f"        self._read()\n        {line}\n")
+    text = text.replace("TEMPERATURE = 0.5", f"TEMPERATURE = 0.5\n{code}\n")
+
+    patch = edit({"model/model.py": text.replace("Old", "New")}, {**BASE, "model/model.py": text})
+
+    assert patch.kind == kind
+
+
 ROOTS: dict[str, str | bytes] = {
     "config.yaml": "model_name: falcon\n",
     "model/model.py": textwrap.dedent("""\
