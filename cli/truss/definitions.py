@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from truss.effects import Scope
+from truss.effects import Scope, dotted
 from truss.facts import Facts, find_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -22,6 +23,8 @@ _SHARED = (
     *(ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
 )
 """What an expression is made of whose value is the same object, or one that cannot change, each time."""
+
+_REGISTERS = re.compile(r"register|set_|setdefault|add_|component")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Definition:
         methods: Of a class.
         makes: Names that the body of a class binds to what is made anew with the class.
         harmless: Of a statement: it only imports, and binds constants. Of an import: from Python's own library.
+        noted: Who may take note of it, dotted: its decorators, bases and metaclass; of an assignment: what it
+            calls whose name sounds as if it did.
         effect: The line in which it does what should not be done twice, or 0.
     """
 
@@ -53,6 +58,7 @@ class Definition:
     methods: tuple[Definition, ...] = ()
     makes: frozenset[str] = frozenset()
     harmless: bool = False
+    noted: tuple[str, ...] = ()
     effect: int = 0
 
     @property
@@ -163,7 +169,9 @@ def _statement(node: ast.stmt) -> Definition:
             calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
             facts = find_facts(node, called=[node.value] if isinstance(node.value, ast.Attribute) else [])
             early = find_facts(node, used=True) if calls else Facts()
-            return Definition("assignment", names, _code(node), facts, early)
+            called = _dotted(part for part in ast.walk(node) if isinstance(part, ast.Call))
+            noted = tuple(one for one in called if _REGISTERS.match(one.rpartition(".")[2]))
+            return Definition("assignment", names, _code(node), facts, early, noted=noted)
     stored = {
         one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
     }
@@ -189,7 +197,13 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
     early = find_facts(*node.decorator_list, *defaults, used=True, called=node.decorator_list)
     whole = _code(node, docs=True)
     code = whole if node.decorator_list else _code(node)
-    return Definition("function", (node.name,), code, find_facts(node), early, whole)
+    noted = _dotted(node.decorator_list)
+    return Definition("function", (node.name,), code, find_facts(node), early, whole, noted=noted)
+
+
+def _dotted(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
+    """Return what stands for values or is called for them, dotted."""
+    return tuple(dotted(node.func if isinstance(node, ast.Call) else node) for node in nodes)
 
 
 def _class(node: ast.ClassDef) -> Definition:
@@ -211,6 +225,7 @@ def _class(node: ast.ClassDef) -> Definition:
         base_names,
         tuple(_function(item) for item in methods),
         frozenset(name for item in node.body for name in _made(item)),
+        noted=_dotted([*node.decorator_list, *node.bases, *(item.value for item in node.keywords)]),
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from truss.plain import PLAIN_BASES, PLAIN_DECORATORS, PLAIN_THIRD_PARTY
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -18,15 +20,6 @@ if TYPE_CHECKING:
     from truss.own_modules import Modules
 
 ROOTS = ("__init__", "setup_environment", "load")
-
-PLAIN_BASES = frozenset({"object", "ABC", "abc", "ABCMeta", "metaclass", "Protocol", "Generic", "typing"})
-"""What in the head of a class hands its instances to nobody."""
-
-PLAIN_DECORATORS = frozenset(
-    {"property", "staticmethod", "classmethod", "cached_property", "functools", "abstractmethod", "abc"}
-    | {"override", "typing", "torch", "no_grad", "inference_mode"}
-)
-"""Decorators that hand the instance to nobody but the method."""
 
 STORED = frozenset({"cached_property"})
 """Decorators of methods whose values the instance takes along."""
@@ -184,16 +177,27 @@ class _Finder:
                 if part.early.names & touching or part.early.changes & self.reach.state
             ]
             new = one.kind != "statement" and any((path, name) not in self.reach.via for name in one.binds)
-            if new and noted:
+            family = (path, one.binds[0]) in self.reach.family
+            if new and (noted or (not family and any(self._notes(one, each) for each in one.noted))):
                 self._reach(path, one, "load")
                 found = True
-            for method in noted if (path, one.binds[0]) in self.reach.family else ():
+            for method in noted if family else ():
                 key = (path, f"{one.binds[0]}.{method.binds[0]}")
                 if method is not one and key not in self.reach.via:
                     self._take(key, method, "load")
                     self._push(method, "load", own=True)
                     found = True
         return found
+
+    def _notes(self, one: Definition, name: str) -> bool:
+        """Return whether a decorator or base class of others, or an assignment's call, may register a definition."""
+        if one.kind == "assignment":
+            return True
+        words = name.split(".")
+        return not PLAIN_THIRD_PARTY & set(words) and any(
+            each.kind == "import" and not each.harmless and not each.facts.names & self._modules.words
+            for _, each in self._index.get(words[0], ())
+        )
 
     def _touching(self) -> set[str]:
         """Return the names of functions and classes that change what is reached, directly or not."""

@@ -520,6 +520,28 @@ def test_ways_to_register(edit: Edit, plugin: str) -> None:
     assert (patch.kind, other.kind) == ("load", "swap")
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("import timm\n@timm.register_model\ndef net():\n    return 1\n", "load"),
+        ("from spacy import component\n@component('net')\ndef net():\n    return 1\n", "load"),
+        ("import yaml\nclass Net(yaml.YAMLObject):\n    def run(self):\n        return 1\n", "load"),
+        ("import timm\nNET = timm.register_model(lambda: 1)\n", "load"),
+        ("import os\nNET = os.environ.setdefault('NET', 1 + 1)\n", "load"),
+        ("import functools\n@functools.cache\ndef net():\n    return 1\n", "swap"),
+        ("import threading\nclass Net(threading.Thread):\n    def run(self):\n        return 1\n", "swap"),
+        ("import pydantic\nclass Net(pydantic.BaseModel):\n    size: int = 1\n", "swap"),
+        ("import torch\n@torch.no_grad()\ndef net():\n    return 1\n", "swap"),
+    ],
+)
+def test_registry_of_others(edit: Edit, code: str, kind: str) -> None:
+    """What a decorator or a base class of others may have put into a registry of theirs is used by `load`."""
+    base = {**PLUGINS, "packages/plugins.py": code}
+    changed = code.replace("1", "0")
+
+    assert edit({"packages/plugins.py": changed}, base).kind == kind
+
+
 def test_method_that_registers(edit: Edit) -> None:
     """A method of the model is used by `load` where it puts itself into what `load` reads."""
     text = textwrap.dedent("""\
