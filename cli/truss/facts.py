@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from truss.effects import dotted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -52,6 +54,7 @@ class Facts:
         unknowable: What in it may mean any definition.
         attributes: Those of the names that it mentions as attributes only.
         own: Names that it mentions as attributes of its first parameter, or of `super()`.
+        handed: What its first parameter is handed to, dotted; empty text where it is used in another way.
         leaks: How its first parameter becomes a value that others may have.
     """
 
@@ -63,6 +66,7 @@ class Facts:
     unknowable: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    handed: frozenset[str] = frozenset()
     leaks: frozenset[str] = frozenset()
 
 
@@ -92,6 +96,7 @@ class _Collector:
         self._used = used
         self._plain: set[str] = set()
         self._owned: set[int] = set()
+        self._given: dict[int, str] = {}
         self._found: dict[str, set[str]] = {name: set() for name in Facts.__dataclass_fields__}
 
     def facts(self) -> Facts:
@@ -137,6 +142,7 @@ class _Collector:
                 self._found["own"].add(node.attr)
         elif isinstance(node, ast.Name) and node.id == first and id(node) not in self._owned:
             self._found["leaks"].add(first)
+            self._found["handed"].add(self._given.get(id(node), ""))
 
     def _attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -162,6 +168,8 @@ class _Collector:
             self._asked(node, 1 if called == "getattr" else 0)
         if called in {"setattr", "delattr"} and node.args:
             self._sets(node.args[0])
+        self._given |= {id(one): dotted(node.func) for one in node.args}
+        self._given |= {id(one.value): dotted(node.func) for one in node.keywords}
         self._unpickles(node, called)
 
     def _unpickles(self, node: ast.Call, called: str) -> None:

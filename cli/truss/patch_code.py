@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from truss.config import TrussConfig
     from truss.definitions import Definition
     from truss.own_modules import Modules
-    from truss.reach import Key, Reach
+    from truss.reached import Key, Reach
 
 
 @dataclass(frozen=True)

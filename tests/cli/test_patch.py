@@ -666,6 +666,29 @@ def test_module_that_may_import_any(edit: Edit) -> None:
     assert "model/model.py" in edit({"packages/unused.py": "x = 2\n"}, base).modules
 
 
+@pytest.mark.parametrize(
+    ("head", "line", "kind"),
+    [
+        ("class Model(threading.Thread):", "self.start()", "load"),
+        ("class Model(lightning.Base):", "self.start()", "load"),
+        ("class Model:", "torch.fit(self)", "load"),
+        ("class Model:", "self.trainer.fit(model=self)", "load"),
+        ("class Model:", "TABLE = [self]", "load"),
+        ("class Model:", "warm(self)", "swap"),
+        ("class Model:", "self._read(self)", "swap"),
+        ("class Model:", "isinstance(self, dict)", "swap"),
+    ],
+)
+def test_others_may_call_any_method(edit: Edit, head: str, line: str, kind: str) -> None:
+    """A base class of others, and code of others that is given the model, call methods that nothing names."""
+    text = MODEL.replace("class Model:", head).replace("        self._read()\n", f"        {line}\n")
+    text = text.replace("    def unload(", "    def run(self):\n        return 1\n\n    def unload(")
+
+    for old, expected in (("return 1", kind), ("Answer(clean", "swap")):
+        changed = text.replace(old, old.replace("1", "2").replace("Answer(", "str("))
+        assert edit({"model/model.py": changed}, {**BASE, "model/model.py": text}).kind == expected
+
+
 FAMILY: dict[str, str | bytes] = {
     "config.yaml": "model_name: falcon\n",
     "model/model.py": textwrap.dedent("""\
