@@ -30,7 +30,7 @@ UNKNOWABLE = FINDS_BY_NAME | {
 LEAKING = frozenset({"__class__", "__self__", "__closure__", "locals", "tb_frame", "f_locals"})
 """Names of what leads to the first parameter of a function, which is not written there."""
 
-BY_NAME = frozenset({"getattr", "attrgetter", "methodcaller"})
+BY_NAME = frozenset({"getattr", "hasattr", "attrgetter", "methodcaller"})
 """Functions that take the name of what they find."""
 
 CHANGING = frozenset(
@@ -117,8 +117,14 @@ class _Collector:
         self._found["names"].update(_identifiers(node))
         if not isinstance(node, ast.Attribute):
             self._plain.update(_identifiers(node))
+        if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation:
+            words = {word for part in ast.walk(node.annotation) for word in _quoted(part)}
+            self._found["names"] |= words
+            self._plain |= words
         if isinstance(node, ast.Name) and node.id in {"eval", "exec"}:  # not `model.eval()`
             self._found["unknowable"].add(node.id)
+        elif isinstance(node, ast.Name) and node.id in {"getattr", "hasattr"} and id(node) not in self._owned:
+            self._found["asks"].add("")  # `reduce(getattr, words, self)`
         elif isinstance(node, ast.Attribute):
             self._attribute(node)
         elif isinstance(node, ast.Global):
@@ -165,7 +171,10 @@ class _Collector:
         if isinstance(node.func, ast.Attribute) and (self._used or called in CHANGING):
             self.changed(node.func.value)
         if called in BY_NAME:
-            self._asked(node, 1 if called == "getattr" else 0)
+            self._asked(node, 1 if called in {"getattr", "hasattr"} else 0)
+        elif called == "dir":
+            self._found["asks"].update(_base(node.args[0]) if node.args else {""})
+        self._owned.add(id(node.func))
         if called in {"setattr", "delattr"} and node.args:
             self._sets(node.args[0])
         self._given |= {id(one): dotted(node.func) for one in node.args}
@@ -203,6 +212,12 @@ def _base(node: ast.AST) -> set[str]:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     return {node.id} if isinstance(node, ast.Name) else {""}
+
+
+def _quoted(node: ast.AST) -> list[str]:
+    """Return the words of a text: `list["Item"]` asks for `Item`."""
+    text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+    return re.findall(r"[A-Za-z_]\w*", text)
 
 
 def _identifiers(node: ast.AST) -> list[str]:

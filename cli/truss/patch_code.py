@@ -145,7 +145,20 @@ def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
         )
         reason = f"`{own}` {did}" if own == root else f"`{root}` uses `{own}`, which {did}"
         return CodeChange(reason, path, root)
+    if _order(before, after, path) != _order(after, before, path):
+        return CodeChange(f"the order of what `load` uses in {path} changed", path)
     return None
+
+
+def _order(side: _Side, other: _Side, path: str) -> list[str]:
+    """Return the reached names, in both versions, whose order may tell: assigned, or with a decorator or a base."""
+    return [
+        name
+        for one in side.definitions(path)
+        if one.noted or one.kind == "assignment"
+        for name in one.binds
+        if (path, name) in side.reach.via and (path, name) in other.reach.via
+    ]
 
 
 def _acting_import(before: _Side, after: _Side, path: str) -> str:

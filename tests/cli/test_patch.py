@@ -240,10 +240,11 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
         ('class Sig:\n    """Old."""', "print(self.__doc__)", "load"),
         ('class Sig:\n    """Old."""', "inspect.getsource(self)", "load"),
         ('def tool():\n    """Old."""', "pass", "swap"),
+        ("class Item:\n    text = 'Old'\nclass Sig:\n    items: 'List[Item]'", "Sig()", "load"),
     ],
 )
 def test_docstring_that_is_data(edit: Edit, code: str, line: str, kind: str) -> None:
-    """What `load` uses may read docstrings: prompts, schemas, descriptions of tools."""
+    """What `load` uses may read docstrings and annotations: prompts, schemas, descriptions of tools."""
     text = MODEL.replace("        self._read()\n", f"        self._read()\n        {line}\n")
     text = text.replace("TEMPERATURE = 0.5", f"TEMPERATURE = 0.5\n{code}\n")
 
@@ -315,6 +316,18 @@ def test_helper_of_load(edit: Edit) -> None:
 
     assert (patch.kind, patch.where) == ("load", "packages/helper.py (load)")
     assert patch.reasons == ("`load` uses `VOCABULARY`, which changed",)
+
+
+def test_order_of_what_load_uses(edit: Edit) -> None:
+    """Registries and constants that are made of others may depend on the order of a file."""
+    first, second = "MAX_TOKENS = 20\n", "_cache = {}\n"
+
+    patch = edit({"model/model.py": MODEL.replace(second, "").replace(first, second + first)})
+
+    assert (patch.kind, patch.reasons) == (
+        "load",
+        ("the order of what `load` uses in model/model.py changed",),
+    )
 
 
 def test_relative_import(edit: Edit) -> None:
@@ -580,6 +593,11 @@ def test_registry_that_stays_is_not_filled_twice(edit: Edit) -> None:
     [
         ("getattr(self, inputs)()", "load"),
         ("eval('predict')", "load"),
+        ("hasattr(self, inputs)", "load"),
+        ("dir(shapes)", "load"),
+        ("functools.reduce(getattr, inputs, self)", "load"),
+        ("hasattr(self, 'words')", "swap"),
+        ("dir(torch)", "swap"),
         ("vars(self)", "load"),
         ("importlib.import_module('helper')", "load"),
         ("pickle.load(file)", "load"),
