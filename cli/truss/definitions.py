@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
+import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from truss.effects import Scope
+from truss.effects import Scope, dotted
 from truss.facts import Facts, find_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -21,6 +23,8 @@ _SHARED = (
     *(ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
 )
 """What an expression is made of whose value is the same object, or one that cannot change, each time."""
+
+_REGISTERS = re.compile(r"register|set_|setdefault|add_|component")
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,16 @@ class Definition:
         kind: `function`, `class`, `assignment`, `import`, or `statement` for all else.
         binds: Names it binds.
         code: Hash of what it says; comments, places and docstrings do not count. Of a class: without its methods.
+            Docstrings of what has a decorator, and of a class with bases, do: others may read them.
+        whole_code: Hash of what it says with its methods and all docstrings.
         facts: What it mentions; of a class without its methods.
         early: What of that it does while the file is imported: decorators, defaults, bases, calls.
         bases: Identifiers in the bases of a class.
         methods: Of a class.
         makes: Names that the body of a class binds to what is made anew with the class.
-        harmless: Of a statement: it only imports, and binds constants.
+        harmless: Of a statement: it only imports, and binds constants. Of an import: from Python's own library.
+        noted: Who may take note of it, dotted: its decorators, bases and metaclass; of an assignment: what it
+            calls whose name sounds as if it did.
         effect: The line in which it does what should not be done twice, or 0.
     """
 
@@ -45,16 +53,13 @@ class Definition:
     code: str
     facts: Facts
     early: Facts = field(default_factory=Facts)
+    whole_code: str = ""
     bases: frozenset[str] = frozenset()
     methods: tuple[Definition, ...] = ()
     makes: frozenset[str] = frozenset()
     harmless: bool = False
+    noted: tuple[str, ...] = ()
     effect: int = 0
-
-    @property
-    def whole_code(self) -> str:
-        """Hash of what a definition says with its methods."""
-        return "".join([self.code, *(method.code for method in self.methods)])
 
     @property
     def parts(self) -> tuple[Definition, ...]:
@@ -103,7 +108,11 @@ def read_source(source: bytes) -> Source:
     )
     body = [node for node in _without_docstring(tree.body) if not _never_runs(node)]
     scope = Scope.of(tree)
-    found = (replace(one, effect=scope.effect(node)) for node in body for one in _definitions(node))
+    found = (
+        replace(one, effect=scope.effect(node), whole_code=one.whole_code or one.code)
+        for node in body
+        for one in _definitions(node)
+    )
     return Source(tuple(found), imports, by_name)
 
 
@@ -144,7 +153,11 @@ def _import(node: ast.Import | ast.ImportFrom, name: str) -> Definition:
     facts = find_facts(node)
     if isinstance(node, ast.Import) and node.names[0].asname is None:
         facts = replace(facts, unknowable=frozenset())  # where the module is used will say so
-    return Definition("statement" if name == "*" else "import", (name,), _code(node), facts, harmless=True)
+    if name == "*":
+        return Definition("statement", (name,), _code(node), facts, harmless=True)
+    module = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+    standard = not getattr(node, "level", 0) and module.partition(".")[0] in sys.stdlib_module_names
+    return Definition("import", (name,), _code(node), facts, harmless=standard)
 
 
 def _statement(node: ast.stmt) -> Definition:
@@ -156,7 +169,9 @@ def _statement(node: ast.stmt) -> Definition:
             calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
             facts = find_facts(node, called=[node.value] if isinstance(node.value, ast.Attribute) else [])
             early = find_facts(node, used=True) if calls else Facts()
-            return Definition("assignment", names, _code(node), facts, early)
+            called = _dotted(part for part in ast.walk(node) if isinstance(part, ast.Call))
+            noted = tuple(one for one in called if _REGISTERS.match(one.rpartition(".")[2]))
+            return Definition("assignment", names, _code(node), facts, early, noted=noted)
     stored = {
         one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
     }
@@ -180,13 +195,22 @@ def _unpacked(target: ast.expr) -> Iterator[ast.expr]:
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
     defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default]
     early = find_facts(*node.decorator_list, *defaults, used=True, called=node.decorator_list)
-    return Definition("function", (node.name,), _code(node), find_facts(node), early)
+    whole = _code(node, docs=True)
+    code = whole if node.decorator_list else _code(node)
+    noted = _dotted(node.decorator_list)
+    return Definition("function", (node.name,), code, find_facts(node), early, whole, noted=noted)
+
+
+def _dotted(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
+    """Return what stands for values or is called for them, dotted."""
+    return tuple(dotted(node.func if isinstance(node, ast.Call) else node) for node in nodes)
 
 
 def _class(node: ast.ClassDef) -> Definition:
     methods = [item for item in node.body if isinstance(item, Function)]
-    body = [item for item in _without_docstring(node.body) if not isinstance(item, Function)]
     heads = [*node.decorator_list, *node.bases, *node.keywords]
+    said = node.body if heads else _without_docstring(node.body)
+    body = [item for item in said if not isinstance(item, Function)]
     facts = find_facts(*heads, *body)
     if node.decorator_list:
         facts = replace(facts, leaks=facts.leaks | {"a decorator"})
@@ -197,9 +221,11 @@ def _class(node: ast.ClassDef) -> Definition:
         _code(*heads, *body, name=node.name),
         facts,
         find_facts(*heads, *body, used=True, called=node.decorator_list),
+        _code(node, docs=True),
         base_names,
         tuple(_function(item) for item in methods),
         frozenset(name for item in node.body for name in _made(item)),
+        noted=_dotted([*node.decorator_list, *node.bases, *(item.value for item in node.keywords)]),
     )
 
 
@@ -239,10 +265,10 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
-def _code(*nodes: ast.AST, name: str = "") -> str:
+def _code(*nodes: ast.AST, name: str = "", docs: bool = False) -> str:
     digest = hashlib.sha256(name.encode())
     for node in nodes:
-        digest.update(_dump(node).encode("utf-8", "surrogatepass"))
+        digest.update((ast.dump(node) if docs else _dump(node)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -62,7 +62,7 @@ class Scope:
     def effect(self, node: ast.AST) -> int:
         """Return the line of the first thing in a statement that should not be done twice, or 0."""
         for one in _executed(node):
-            if isinstance(one, ast.Call) and _dotted(one.func) in self.metrics:
+            if isinstance(one, ast.Call) and dotted(one.func) in self.metrics:
                 return one.lineno
             if isinstance(one, ast.Expr) and not self._is_harmless(one.value):
                 return one.lineno
@@ -76,12 +76,12 @@ class Scope:
     def _is_harmless(self, value: ast.expr) -> bool:
         if not isinstance(value, ast.Call):
             return not any(isinstance(one, ast.Call) for one in ast.walk(value))
-        name = _dotted(value.func)
+        name = dotted(value.func)
         return name in HARMLESS or name.endswith(".setLevel") or self._is_fresh(value.func)
 
     def _is_fresh(self, node: ast.AST) -> bool:
         """Return whether what is changed through an expression is a container of this file."""
-        return isinstance(node, (ast.Attribute, ast.Subscript)) and _dotted(node).split(".")[0] in self.fresh
+        return isinstance(node, (ast.Attribute, ast.Subscript)) and dotted(node).split(".")[0] in self.fresh
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
@@ -89,7 +89,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, _FUNCTIONS):
         around = [] if isinstance(node, ast.Lambda) else node.decorator_list
         for one in around:
-            if _dotted(one) == "atexit.register":
+            if dotted(one) == "atexit.register":
                 yield ast.copy_location(ast.Expr(ast.Call(one, [], [])), one)
         return
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
@@ -100,7 +100,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_container(value: ast.expr | None) -> bool:
-    called = isinstance(value, ast.Call) and _dotted(value.func).rpartition(".")[2] in _CONTAINERS
+    called = isinstance(value, ast.Call) and dotted(value.func).rpartition(".")[2] in _CONTAINERS
     return called or isinstance(value, _DISPLAYS)
 
 
@@ -113,10 +113,10 @@ def _metrics(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             yield one.asname or one.name
 
 
-def _dotted(node: ast.AST) -> str:
+def dotted(node: ast.AST) -> str:
     """Return `a.b.c` for an expression; subscripts do not count, and a call is an empty word."""
     if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}"
+        return f"{dotted(node.value)}.{node.attr}"
     if isinstance(node, ast.Subscript):
-        return _dotted(node.value)
+        return dotted(node.value)
     return node.id if isinstance(node, ast.Name) else ""

@@ -7,26 +7,30 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from truss.effects import dotted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FINDS_BY_NAME = frozenset(
     {"__import__", "import_module", "runpy", "pkgutil", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
+    | {"multiprocessing", "ProcessPoolExecutor", "ray", "loky"}
     | {"read_pickle", "spec_from_file_location", "torch.load without weights_only=True", "allow_pickle=True"}
 )
-"""What finds modules and classes by names that are nowhere in the code: imports by name, and unpickling."""
+"""What finds modules and classes by names that are nowhere in the code: imports by name, unpickling, processes."""
 
 UNKNOWABLE = FINDS_BY_NAME | {
     *("builtins", "globals", "vars", "importlib", "_getframe", "currentframe"),
     *("get_objects", "get_referrers", "get_referents"),
     *("__dict__", "__subclasses__", "__getattribute__", "getmembers", "getattr_static"),
+    *("__doc__", "getdoc", "getsource", "__globals__"),
 }
 """Names behind which any definition of the package may be meant."""
 
 LEAKING = frozenset({"__class__", "__self__", "__closure__", "locals", "tb_frame", "f_locals"})
 """Names of what leads to the first parameter of a function, which is not written there."""
 
-BY_NAME = frozenset({"getattr", "attrgetter", "methodcaller"})
+BY_NAME = frozenset({"getattr", "hasattr", "attrgetter", "methodcaller"})
 """Functions that take the name of what they find."""
 
 CHANGING = frozenset(
@@ -50,6 +54,7 @@ class Facts:
         unknowable: What in it may mean any definition.
         attributes: Those of the names that it mentions as attributes only.
         own: Names that it mentions as attributes of its first parameter, or of `super()`.
+        handed: What its first parameter is handed to, dotted; empty text where it is used in another way.
         leaks: How its first parameter becomes a value that others may have.
     """
 
@@ -61,6 +66,7 @@ class Facts:
     unknowable: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    handed: frozenset[str] = frozenset()
     leaks: frozenset[str] = frozenset()
 
 
@@ -90,6 +96,7 @@ class _Collector:
         self._used = used
         self._plain: set[str] = set()
         self._owned: set[int] = set()
+        self._given: dict[int, str] = {}
         self._found: dict[str, set[str]] = {name: set() for name in Facts.__dataclass_fields__}
 
     def facts(self) -> Facts:
@@ -110,8 +117,14 @@ class _Collector:
         self._found["names"].update(_identifiers(node))
         if not isinstance(node, ast.Attribute):
             self._plain.update(_identifiers(node))
+        if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation:
+            words = {word for part in ast.walk(node.annotation) for word in _quoted(part)}
+            self._found["names"] |= words
+            self._plain |= words
         if isinstance(node, ast.Name) and node.id in {"eval", "exec"}:  # not `model.eval()`
             self._found["unknowable"].add(node.id)
+        elif isinstance(node, ast.Name) and node.id in {"getattr", "hasattr"} and id(node) not in self._owned:
+            self._found["asks"].add("")  # `reduce(getattr, words, self)`
         elif isinstance(node, ast.Attribute):
             self._attribute(node)
         elif isinstance(node, ast.Global):
@@ -135,6 +148,7 @@ class _Collector:
                 self._found["own"].add(node.attr)
         elif isinstance(node, ast.Name) and node.id == first and id(node) not in self._owned:
             self._found["leaks"].add(first)
+            self._found["handed"].add(self._given.get(id(node), ""))
 
     def _attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -157,9 +171,14 @@ class _Collector:
         if isinstance(node.func, ast.Attribute) and (self._used or called in CHANGING):
             self.changed(node.func.value)
         if called in BY_NAME:
-            self._asked(node, 1 if called == "getattr" else 0)
+            self._asked(node, 1 if called in {"getattr", "hasattr"} else 0)
+        elif called == "dir":
+            self._found["asks"].update(_base(node.args[0]) if node.args else {""})
+        self._owned.add(id(node.func))
         if called in {"setattr", "delattr"} and node.args:
             self._sets(node.args[0])
+        self._given |= {id(one): dotted(node.func) for one in node.args}
+        self._given |= {id(one.value): dotted(node.func) for one in node.keywords}
         self._unpickles(node, called)
 
     def _unpickles(self, node: ast.Call, called: str) -> None:
@@ -193,6 +212,12 @@ def _base(node: ast.AST) -> set[str]:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     return {node.id} if isinstance(node, ast.Name) else {""}
+
+
+def _quoted(node: ast.AST) -> list[str]:
+    """Return the words of a text: `list["Item"]` asks for `Item`."""
+    text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+    return re.findall(r"[A-Za-z_]\w*", text)
 
 
 def _identifiers(node: ast.AST) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from truss.config import TrussConfig
     from truss.definitions import Definition
     from truss.own_modules import Modules
-    from truss.reach import Key, Reach
+    from truss.reached import Key, Reach
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ class _Side:
         return ""
 
     def definitions(self, path: str) -> tuple[Definition, ...]:
-        """Return what a file says."""
-        return self.modules.sources[path].definitions if path in self.modules.sources else ()
+        """Return what a file says; nothing where the model cannot import it."""
+        return (
+            self.modules.sources[path].definitions if path in self.used & self.modules.sources.keys() else ()
+        )
 
 
 def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: AbstractSet[str]) -> CodeChange:
@@ -100,15 +102,16 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
     """
     before, after = _Side.of(old, config), _Side.of(new, config)
     used = sorted(edited & (before.used | after.used))
+    apart = sorted(edited - before.used - after.used)
+    if apart:  # it may be run as a program, or imported by code of others
+        return CodeChange(f"{apart[0]} changed, which no code of the package imports", apart[0])
     if not used:
         return CodeChange()
-    for path in used:
-        if path in old.opaque | new.opaque:
-            return CodeChange(f"{path} could not be read", path)
-    unknowable = before.unknowable() or after.unknowable()
+    unread = [f"{path} could not be read" for path in used if path in old.opaque | new.opaque]
+    unknowable = min(unread, default="") or before.unknowable() or after.unknowable()
     if unknowable:
-        return CodeChange(unknowable, used[0])
-    for path in used:
+        return CodeChange(unknowable, min(edited & (old.opaque | new.opaque), default=used[0]))
+    for path in sorted({*used, *(before.used ^ after.used)}):
         change = _affects_load(before, after, path)
         if change is not None:
             return change
@@ -126,6 +129,9 @@ def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
     """Return why the change of one file asks for a load."""
     if [one.code for one in before.statements(path)] != [one.code for one in after.statements(path)]:
         return CodeChange(f"what {path} does when it is imported changed", path)
+    acting = _acting_import(before, after, path)
+    if acting:
+        return CodeChange(f"{path} no longer or newly imports `{acting}`, which it does not use", path)
     old, new = before.codes(path), after.codes(path)
     for name in sorted({*old, *new}, key=lambda name: ("." in name, name)):
         if old.get(name) == new.get(name):
@@ -139,7 +145,41 @@ def _affects_load(before: _Side, after: _Side, path: str) -> CodeChange | None:
         )
         reason = f"`{own}` {did}" if own == root else f"`{root}` uses `{own}`, which {did}"
         return CodeChange(reason, path, root)
+    if _order(before, after, path) != _order(after, before, path):
+        return CodeChange(f"the order of what `load` uses in {path} changed", path)
     return None
+
+
+def _order(side: _Side, other: _Side, path: str) -> list[str]:
+    """Return the reached names, in both versions, whose order may tell: assigned, or with a decorator or a base."""
+    return [
+        name
+        for one in side.definitions(path)
+        if one.noted or one.kind == "assignment"
+        for name in one.binds
+        if (path, name) in side.reach.via and (path, name) in other.reach.via
+    ]
+
+
+def _acting_import(before: _Side, after: _Side, path: str) -> str:
+    """Return an import that came or went and that its file does not use: it may be there for what it does."""
+    old, new = (
+        {
+            (one.binds[0], one.code)
+            for one in side.definitions(path)
+            if one.kind == "import" and not one.harmless
+        }
+        for side in (before, after)
+    )
+    mentioned = {
+        name
+        for side in (before, after)
+        for one in side.definitions(path)
+        for part in one.parts
+        if one.kind != "import"
+        for name in part.facts.names
+    }
+    return min({name for name, _ in old ^ new} - mentioned, default="")
 
 
 def _model_names(before: _Side, after: _Side, path: str) -> set[str]:

@@ -7,8 +7,10 @@ rather than too little: what is reached is loaded again when it changes, what is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from truss.plain import ENTRIES, PLAIN_BASES, PLAIN_CALLS, PLAIN_DECORATORS, PLAIN_THIRD_PARTY, ROOTS, STORED
+from truss.reached import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -16,48 +18,7 @@ if TYPE_CHECKING:
     from truss.definitions import Definition
     from truss.facts import Facts
     from truss.own_modules import Modules
-
-ROOTS = ("__init__", "setup_environment", "load")
-
-PLAIN_BASES = frozenset({"object", "ABC", "abc", "ABCMeta", "metaclass", "Protocol", "Generic", "typing"})
-"""What in the head of a class hands its instances to nobody."""
-
-PLAIN_DECORATORS = frozenset(
-    {"property", "staticmethod", "classmethod", "cached_property", "functools", "abstractmethod", "abc"}
-    | {"override", "typing", "torch", "no_grad", "inference_mode"}
-)
-"""Decorators that hand the instance to nobody but the method."""
-
-STORED = frozenset({"cached_property"})
-"""Decorators of methods whose values the instance takes along."""
-
-Key = tuple[str, str]
-"""A path, and a name that is bound there: `MAX_TOKENS`, `Model` for a class without its methods, `Model.load`."""
-
-
-@dataclass
-class Reach:
-    """What is reached.
-
-    Attributes:
-        via: The name in the model's class from which each definition is reached.
-        family: The model's class and its own base classes, as (path, name): taken apart into methods.
-        whole: Those of the family that are also used as a whole.
-        state: Names of reached assignments, functions and classes: what may be changed in place.
-        touching: Names of functions and classes that change what is reached.
-        used: Every identifier in reached functions, and in reached classes but for the bodies of the family.
-        bound_globally: Names that reached code declares `global`, by path.
-        unknowable: Why nobody can tell what is reached, empty where one can.
-    """
-
-    via: dict[Key, str] = field(default_factory=dict)
-    family: set[Key] = field(default_factory=set)
-    whole: set[Key] = field(default_factory=set)
-    state: set[str] = field(default_factory=set)
-    touching: set[str] = field(default_factory=set)
-    used: set[str] = field(default_factory=set)
-    bound_globally: dict[str, set[str]] = field(default_factory=dict)
-    unknowable: str = ""
+    from truss.reached import Key
 
 
 def find_reach(modules: Modules, model_file: str, model_class: str) -> Reach:
@@ -92,6 +53,7 @@ class _Finder:
         self.reach = Reach()
         self.leaks = leaks
         self._any_attribute = leaks
+        self._handed = False  # to code of others, which may call any method
         self._held = modules.held(paths)
         self._modules = modules
         self._index: dict[str, list[tuple[str, Definition]]] = {}
@@ -144,7 +106,9 @@ class _Finder:
             self._todo += [(each, name, "name") for each in one.facts.names - one.bases]
             family = {name for _, name in self.reach.family}
             borrowed = any(each in self._index for each in one.facts.names - one.bases)  # `load = other_load`
-            self.leaks |= borrowed or bool(one.bases - family - PLAIN_BASES or one.facts.leaks)
+            foreign = one.bases - family - PLAIN_BASES
+            self.leaks |= borrowed or bool(foreign or one.facts.leaks)
+            self._handed |= not all(self._is_module(each) for each in foreign)
             for place, base in [entry for each in one.bases for entry in self._index.get(each, ())]:
                 if base.kind not in {"class", "import"}:  # `class Model(make_base()):`
                     self._reach(place, base, name)
@@ -158,6 +122,9 @@ class _Finder:
 
     def follow(self) -> bool:
         """Follow all names that were found; return whether there were any."""
+        if self._handed:
+            names = self._methods.keys() - ENTRIES
+            self._todo += [(name, "load", "own") for name in names if (name, "own") not in self._seen]
         any_new = bool(self._todo)
         while self._todo:
             name, root, kind = self._todo.pop()
@@ -184,16 +151,27 @@ class _Finder:
                 if part.early.names & touching or part.early.changes & self.reach.state
             ]
             new = one.kind != "statement" and any((path, name) not in self.reach.via for name in one.binds)
-            if new and noted:
+            family = (path, one.binds[0]) in self.reach.family
+            if new and (noted or (not family and any(self._notes(one, each) for each in one.noted))):
                 self._reach(path, one, "load")
                 found = True
-            for method in noted if (path, one.binds[0]) in self.reach.family else ():
+            for method in noted if family else ():
                 key = (path, f"{one.binds[0]}.{method.binds[0]}")
                 if method is not one and key not in self.reach.via:
                     self._take(key, method, "load")
                     self._push(method, "load", own=True)
                     found = True
         return found
+
+    def _notes(self, one: Definition, name: str) -> bool:
+        """Return whether a decorator or base class of others, or an assignment's call, may register a definition."""
+        if one.kind == "assignment":
+            return True
+        words = name.split(".")
+        return not PLAIN_THIRD_PARTY & set(words) and any(
+            each.kind == "import" and not each.harmless and not each.facts.names & self._modules.words
+            for _, each in self._index.get(words[0], ())
+        )
 
     def _touching(self) -> set[str]:
         """Return the names of functions and classes that change what is reached, directly or not."""
@@ -251,6 +229,7 @@ class _Finder:
         """Follow what a definition mentions; `own` is said of methods of the model."""
         facts = one.facts
         self.leaks |= own and bool(facts.leaks or one.early.names - PLAIN_DECORATORS)
+        self._handed |= own and not all(self._is_own(called) for called in facts.handed)
         for name in facts.names:
             kind = "attribute" if name in facts.attributes else "name"
             if kind == "attribute" and (self._any_attribute or (own and name in facts.own)):
@@ -278,6 +257,17 @@ class _Finder:
         bound = self._index.get(name, [])
         return bool(bound) and all(
             one.kind == "import" and not one.facts.names & self._modules.words for _, one in bound
+        )
+
+    def _is_own(self, called: str) -> bool:
+        """Return whether what is called, dotted, is own code, or does nothing with what it is given."""
+        base, _, rest = called.partition(".")
+        kinds = {one.kind for _, one in self._index.get(base, ())}
+        return (
+            called in PLAIN_CALLS
+            or bool({"function", "class"} & kinds)
+            or self._is_module(base)
+            or rest in self._methods
         )
 
     def _is_module(self, name: str) -> bool:

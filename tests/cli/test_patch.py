@@ -177,6 +177,7 @@ def test_nothing(edit: Edit) -> None:
         ("    def unload(self)", "    def is_healthy(self):\n        return True\n\n    def unload(self)"),
         ("    from pathlib import Path\n", "    from pathlib import PurePath\n"),
         ("import dataclasses\n", "import dataclasses\nimport json\n"),
+        ("return text[:TEMPERATURE]", "import numpy\n    return numpy.array(text)"),
     ],
 )
 def test_swap(edit: Edit, old: str, new: str) -> None:
@@ -214,6 +215,12 @@ def test_swap(edit: Edit, old: str, new: str) -> None:
             "",
             "what model/model.py does when it is imported changed",
         ),
+        (
+            "import torch\n",
+            "import torch\nimport torch_plugin\n",
+            "",
+            "model/model.py no longer or newly imports `torch_plugin`, which it does not use",
+        ),
     ],
 )
 def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
@@ -222,6 +229,28 @@ def test_load(edit: Edit, old: str, new: str, where: str, reason: str) -> None:
 
     assert (patch.kind, patch.reasons, patch.modules) == ("load", (reason,), ())
     assert patch.where == ("model/model.py" + (f" ({where})" if where else ""))
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "kind"),
+    [
+        ('def tool():\n    """Old."""', "json_schema(tool)", "load"),
+        ('class Sig:\n    """Old."""', "Sig()", "load"),
+        ('class Sig:\n    def ask(self):\n        """Old."""', "Sig()", "load"),
+        ('class Sig:\n    """Old."""', "print(self.__doc__)", "load"),
+        ('class Sig:\n    """Old."""', "inspect.getsource(self)", "load"),
+        ('def tool():\n    """Old."""', "pass", "swap"),
+        ("class Item:\n    text = 'Old'\nclass Sig:\n    items: 'List[Item]'", "Sig()", "load"),
+    ],
+)
+def test_docstring_that_is_data(edit: Edit, code: str, line: str, kind: str) -> None:
+    """What `load` uses may read docstrings and annotations: prompts, schemas, descriptions of tools."""
+    text = MODEL.replace("        self._read()\n", f"        self._read()\n        {line}\n")
+    text = text.replace("TEMPERATURE = 0.5", f"TEMPERATURE = 0.5\n{code}\n")
+
+    patch = edit({"model/model.py": text.replace("Old", "New")}, {**BASE, "model/model.py": text})
+
+    assert patch.kind == kind
 
 
 ROOTS: dict[str, str | bytes] = {
@@ -289,6 +318,18 @@ def test_helper_of_load(edit: Edit) -> None:
     assert patch.reasons == ("`load` uses `VOCABULARY`, which changed",)
 
 
+def test_order_of_what_load_uses(edit: Edit) -> None:
+    """Registries and constants that are made of others may depend on the order of a file."""
+    first, second = "MAX_TOKENS = 20\n", "_cache = {}\n"
+
+    patch = edit({"model/model.py": MODEL.replace(second, "").replace(first, second + first)})
+
+    assert (patch.kind, patch.reasons) == (
+        "load",
+        ("the order of what `load` uses in model/model.py changed",),
+    )
+
+
 def test_relative_import(edit: Edit) -> None:
     """A module that is imported relatively is swapped with its importer."""
     patch = edit({"model/shapes.py": "def square():\n    return 'circle'\n"})
@@ -298,10 +339,13 @@ def test_relative_import(edit: Edit) -> None:
 
 
 def test_module_nobody_imports(edit: Edit) -> None:
-    """A file that the model cannot import is put in place and not executed, new or not."""
-    assert edit({"packages/unused.py": "print('now?')\n"}).modules == ()
-    assert edit({"packages/new.py": "print('new')\n"}).modules == ()
-    assert edit({"packages/unused.py": None}).deleted == ("packages/unused.py",)
+    """A file that no import names may be a program that `load` starts, or be found by code of others."""
+    for path, text in (("unused.py", "print('now?')\n"), ("new.py", "print('new')\n"), ("unused.py", None)):
+        patch = edit({f"packages/{path}": text})
+        assert (patch.kind, patch.reasons) == (
+            "load",
+            (f"packages/{path} changed, which no code of the package imports",),
+        )
 
 
 def test_rename_of_a_function_that_load_uses(edit: Edit) -> None:
@@ -405,6 +449,24 @@ def test_registry(edit: Edit, old: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "module",
+    [
+        "from registry import register\n@register('b')\nclass Other:\n    pass\n",
+        "import registry\nregistry.LIMIT = 9\n",
+    ],
+)
+def test_import_that_acts(edit: Edit, module: str) -> None:
+    """A module that joins or leaves what is imported, in a function too, does what it does when it is imported."""
+    base = {**PLUGINS, "packages/more.py": module}
+    old = str(PLUGINS["model/model.py"])
+    texts = f"import more\n{old}", old.replace("return self", "import more; return self")
+
+    for text in texts:
+        assert edit({"model/model.py": text}, base).kind == "load"
+        assert edit({"model/model.py": old}, {**base, "model/model.py": text}).kind == "load"
+
+
+@pytest.mark.parametrize(
     "plugin",
     [
         "from registry import REG\n@REG.register\ndef first():\n    return 1\n",
@@ -471,6 +533,28 @@ def test_ways_to_register(edit: Edit, plugin: str) -> None:
     assert (patch.kind, other.kind) == ("load", "swap")
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("import timm\n@timm.register_model\ndef net():\n    return 1\n", "load"),
+        ("from spacy import component\n@component('net')\ndef net():\n    return 1\n", "load"),
+        ("import yaml\nclass Net(yaml.YAMLObject):\n    def run(self):\n        return 1\n", "load"),
+        ("import timm\nNET = timm.register_model(lambda: 1)\n", "load"),
+        ("import os\nNET = os.environ.setdefault('NET', 1 + 1)\n", "load"),
+        ("import functools\n@functools.cache\ndef net():\n    return 1\n", "swap"),
+        ("import threading\nclass Net(threading.Thread):\n    def run(self):\n        return 1\n", "swap"),
+        ("import pydantic\nclass Net(pydantic.BaseModel):\n    size: int = 1\n", "swap"),
+        ("import torch\n@torch.no_grad()\ndef net():\n    return 1\n", "swap"),
+    ],
+)
+def test_registry_of_others(edit: Edit, code: str, kind: str) -> None:
+    """What a decorator or a base class of others may have put into a registry of theirs is used by `load`."""
+    base = {**PLUGINS, "packages/plugins.py": code}
+    changed = code.replace("1", "0")
+
+    assert edit({"packages/plugins.py": changed}, base).kind == kind
+
+
 def test_method_that_registers(edit: Edit) -> None:
     """A method of the model is used by `load` where it puts itself into what `load` reads."""
     text = textwrap.dedent("""\
@@ -509,6 +593,11 @@ def test_registry_that_stays_is_not_filled_twice(edit: Edit) -> None:
     [
         ("getattr(self, inputs)()", "load"),
         ("eval('predict')", "load"),
+        ("hasattr(self, inputs)", "load"),
+        ("dir(shapes)", "load"),
+        ("functools.reduce(getattr, inputs, self)", "load"),
+        ("hasattr(self, 'words')", "swap"),
+        ("dir(torch)", "swap"),
         ("vars(self)", "load"),
         ("importlib.import_module('helper')", "load"),
         ("pickle.load(file)", "load"),
@@ -567,6 +656,9 @@ def test_dynamic_module_of_another_name(edit: Edit) -> None:
         ("importlib.import_module('helper')", "load"),
         ("pickle.loads(inputs)", "load"),
         ("torch.load(inputs)", "load"),
+        ("ProcessPoolExecutor(1)", "load"),
+        ("torch.multiprocessing.Process(target=self)", "load"),
+        ("ThreadPoolExecutor(1)", "swap"),
         ("importlib.resources.files('helper')", "swap"),
         ("getattr(self, inputs)()", "swap"),
         ("vars(inputs)", "swap"),
@@ -590,6 +682,29 @@ def test_module_that_may_import_any(edit: Edit) -> None:
     base = {**BASE, "model/model.py": text, "packages/unused.py": "x = 1\n"}
 
     assert "model/model.py" in edit({"packages/unused.py": "x = 2\n"}, base).modules
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "kind"),
+    [
+        ("class Model(threading.Thread):", "self.start()", "load"),
+        ("class Model(lightning.Base):", "self.start()", "load"),
+        ("class Model:", "torch.fit(self)", "load"),
+        ("class Model:", "self.trainer.fit(model=self)", "load"),
+        ("class Model:", "TABLE = [self]", "load"),
+        ("class Model:", "warm(self)", "swap"),
+        ("class Model:", "self._read(self)", "swap"),
+        ("class Model:", "isinstance(self, dict)", "swap"),
+    ],
+)
+def test_others_may_call_any_method(edit: Edit, head: str, line: str, kind: str) -> None:
+    """A base class of others, and code of others that is given the model, call methods that nothing names."""
+    text = MODEL.replace("class Model:", head).replace("        self._read()\n", f"        {line}\n")
+    text = text.replace("    def unload(", "    def run(self):\n        return 1\n\n    def unload(")
+
+    for old, expected in (("return 1", kind), ("Answer(clean", "swap")):
+        changed = text.replace(old, old.replace("1", "2").replace("Answer(", "str("))
+        assert edit({"model/model.py": changed}, {**BASE, "model/model.py": text}).kind == expected
 
 
 FAMILY: dict[str, str | bytes] = {
