@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
+from truss.indexes import read_indexes
 from truss.release import Release
 from truss.stages import base_image
 from truss.targets.docker_base import check_base
@@ -34,19 +35,21 @@ class DockerReleases:
 
     def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
         self._client = client
+        self._environ = environ
         self._builder = ImageBuilder(client, environ)
         self._images = ReleaseImages(client, self._builder.inspect)
 
     def preview(self, plan: ReleasePlan) -> list[tuple[Image, bool]]:
         """Return the images of a release, each with whether building the release would build it."""
         base = self._builder.inspect(base_image(plan))
-        images = plan_images(plan, str(base["Id"]) if base else "")
+        images = plan_images(plan, str(base["Id"]) if base else "", read_indexes(self._environ))
         missing = self._images.missing(images)
         return [(image, image in missing) for image in images]
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
-        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
+        base_id = self._builder.base_id(base_image(plan), progress)
+        images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
         missing = self._images.missing(images)
         if plan.config.base_image.image and any(not image.needs for image in missing):
