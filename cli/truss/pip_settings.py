@@ -126,9 +126,17 @@ def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str 
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments of a build that lead it through the user's proxies."""
+    """Return the arguments of a build that lead it through the user's proxies.
+
+    What is for all is said for each: neither apt nor Docker's first builder knows ALL_PROXY.
+    """
     names = [name for upper in PROXIES for name in (upper, upper.lower())]
-    return {name: environ[name] for name in names if environ.get(name)}
+    found = {name: environ[name] for name in names if environ.get(name)}
+    if everything := found.get("ALL_PROXY") or found.get("all_proxy"):
+        for name in ("http_proxy", "https_proxy"):
+            if not {name, name.upper()} & found.keys():
+                found |= {name: everything, name.upper(): everything}
+    return found
 
 
 def _certificates(indexes: Indexes) -> tuple[Member, ...]:

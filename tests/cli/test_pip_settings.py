@@ -155,6 +155,15 @@ def test_proxies_are_handed_on_and_written_nowhere() -> None:
     assert "secret" not in "".join(sent(pip_settings(environ)).values())
 
 
+def test_a_proxy_for_all_is_one_for_each() -> None:
+    """Docker's first builder and apt know no ALL_PROXY; what is said of one of them counts more."""
+    told = proxies({"all_proxy": "http://proxy.test:1", "https_proxy": "http://other.test:2"})
+
+    assert told["HTTP_PROXY"] == told["http_proxy"] == "http://proxy.test:1"
+    assert told["https_proxy"] == "http://other.test:2"
+    assert "HTTPS_PROXY" not in told
+
+
 def test_without_settings_there_are_files_all_the_same() -> None:
     """The build copies them, so they have to be there."""
     settings = pip_settings(NO_FILES)
