@@ -90,7 +90,7 @@ class ImageBuilder:
             BuildError: A step failed; its last lines are shown. Nothing is left behind.
         """
         build_id = uuid.uuid4().hex
-        settings = pip_settings(self._environ, image.context.members)
+        settings = pip_settings(self._environ, image.context.members if image.installs else ())
         given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
         try:
