@@ -6,6 +6,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +16,13 @@ from tests.file_server import serve_folder
 from tests.harness import eventually
 from tests.helpers import build_tree
 from tests.integration.docker_models import COUNT, build, messages, predict, start
-from tests.integration.test_docker_builders import need_buildkit
+from tests.integration.test_docker_builders import base_id, need_buildkit
 from tests.plans import make_plan
 from tests.wheelhouse import SlowSource, make_wheel
 from truss.errors import BuildError
+from truss.images import plan_images
 from truss.targets.docker import DockerTarget
+from truss.targets.docker_build import ImageBuilder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -265,13 +268,19 @@ def test_a_build_command_that_fails(target: DockerTarget, docker_model: str, tmp
     assert "no weights here" in caught.value.details
 
 
-def test_a_build_command_shows_no_password(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> None:
-    """Not even where it prints the proxy that it goes through."""
-    build(DockerTarget(engine.client, os.environ), tmp_path / "first", docker_model, COUNT)
-    target = DockerTarget(engine.client, {**os.environ, "ALL_PROXY": "http://me:s3cret-word@127.0.0.1:9"})
+@pytest.mark.parametrize("installs", [True, False])
+def test_a_failed_step_shows_no_password(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path, *, installs: bool
+) -> None:
+    """Not even where it prints the proxy that it goes through, whether or not it is given the user's indexes."""
+    build(target, tmp_path / "first", docker_model, COUNT)
+    package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
+    plan = make_plan(package, docker_model, build_commands=["echo $https_proxy; exit 3"])
+    image = next(one for one in plan_images(plan, base_id(target)) if one.kind == "commands")
+    environ = {**os.environ, "ALL_PROXY": "http://me:s3cret-word@127.0.0.1:9"}
 
     with pytest.raises(BuildError) as caught:
-        build(target, tmp_path / "second", docker_model, COUNT, build_commands=["echo $https_proxy; exit 3"])
+        ImageBuilder(engine.client, environ).build(replace(image, installs=installs), RecordedProgress(), {})
 
     assert "http://me:****@127.0.0.1:9" in caught.value.details
 
