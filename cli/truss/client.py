@@ -14,7 +14,9 @@ from truss.errors import ConnectError, StreamError, TrussError, UsageError
 from truss_server.protocol import READY
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line, and with it all of rich: 0.1 s of every prediction. None makes that
@@ -93,25 +95,28 @@ class HttpClient:
                 response.close()
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str], *, seconds: float) -> Iterator[Answer]:
+    def get(
+        self, url: str, headers: Mapping[str, str], seconds: float, certificates: Path | None = None
+    ) -> Iterator[Answer]:
         """Ask for what is at a URL, wherever that leads, and give the answer as soon as its head is there.
 
         Args:
             url: Where it is.
             headers: Of the request.
             seconds: How long to wait for the head, and then for each piece of the body.
+            certificates: File of more certificates that the server's is checked against.
 
         Raises:
-            UsageError: The URL is none.
-            ConnectError: Nobody answers.
+            UsageError: The URL is none, or the certificates are.
+            ConnectError: Nobody answers, or somebody whom no certificate vouches for.
         """
         headers = {"user-agent": f"truss/{__version__}", **headers}
-        with _open(url, httpx.Timeout(seconds, connect=CONNECT_SECONDS)) as client:
+        with _open(url, httpx.Timeout(seconds, connect=CONNECT_SECONDS), certificates) as client:
             try:
                 request = client.build_request("GET", url, headers=headers)
                 response = client.send(request, stream=True, follow_redirects=True)
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
-                raise ConnectError("Nobody answers there.", details=str(exc)) from exc
+                raise _unreached(exc) from exc
             try:
                 yield Answer(
                     response.status_code, response.reason_phrase, response.headers, _pieces(response)
@@ -121,14 +126,17 @@ class HttpClient:
 
 
 @contextmanager
-def _open(url: str, timeout: httpx.Timeout) -> Iterator[httpx.Client]:
+def _open(url: str, timeout: httpx.Timeout, certificates: Path | None = None) -> Iterator[httpx.Client]:
     """Open a client for one URL; nothing that runs on this machine is reached through a proxy."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     direct = {f"all://{_bracketed(host)}": None} if is_loopback(host) else {}
     # Certificates take 20 ms to read, and plain HTTP to this machine has none.
-    verify = parts.scheme == "https" or not direct
+    verify: ssl.SSLContext | bool = parts.scheme == "https" or not direct
     try:
+        if verify and certificates:
+            verify = httpx.create_ssl_context()
+            verify.load_verify_locations(certificates)
         client = httpx.Client(timeout=timeout, mounts=direct, verify=verify)
     except (httpx.InvalidURL, ValueError, OSError) as exc:
         raise UsageError(
@@ -172,6 +180,17 @@ def _unanswered(exc: httpx.HTTPError, url: str, seconds: float) -> TrussError:
     return ConnectError(
         f"The connection to {url} was lost before the answer.",
         details=str(exc),
+    )
+
+
+def _unreached(exc: Exception) -> ConnectError:
+    """Return what to say of a download that did not begin."""
+    if "CERTIFICATE_VERIFY_FAILED" not in str(exc):
+        return ConnectError("Nobody answers there.", details=str(exc))
+    return ConnectError(
+        "Nothing vouches for its certificate.",
+        details=str(exc),
+        hint="SSL_CERT_FILE names a file of certificates that are trusted: your company's, perhaps.",
     )
 
 

@@ -11,8 +11,10 @@ import shutil
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
-from truss.errors import BuildError, ConnectError, PackageError, StreamError, UsageError
+from truss.errors import BuildError, ConnectError, PackageError, StreamError, TrussError, UsageError
+from truss.indexes import read_indexes
 from truss.release import PackageFile
 from truss.state import locked, read_json, state_folder, write_json
 
@@ -71,7 +73,7 @@ def fetch(
     for one in wanted:
         place = _place(folder, one)
         place.mkdir(exist_ok=True)
-        busy = f"Another push has been downloading {one.url} for {WAIT / 60:.0f} minutes."
+        busy = f"Another push has been downloading {_shown(one)} for {WAIT / 60:.0f} minutes."
         with locked(place.with_suffix(".lock"), timeout=WAIT, busy=busy):
             _Download(one, place, client, progress).run()
     _prune(folder, time.time())
@@ -89,7 +91,7 @@ def external_files(config: TrussConfig, folder: Path | None = None) -> Iterator[
     for one in config.external_data:
         known = _known(_place(folder, one))
         if known is None:
-            raise PackageError(f"{one.url} was not downloaded yet.", hint="`truss push` does it.")
+            raise PackageError(f"{_shown(one)} was not downloaded yet.", hint="`truss push` does it.")
         path = PurePosixPath(config.data_dir) / one.local_data_path
         source = _place(folder, one) / known["sha256"]
         yield PackageFile(path, source, executable=False, size=known["size"], sha256=known["sha256"])
@@ -97,6 +99,12 @@ def external_files(config: TrussConfig, folder: Path | None = None) -> Iterator[
 
 def _place(folder: Path, one: ExternalData) -> Path:
     return folder / hashlib.sha256(one.url.encode()).hexdigest()[:24]
+
+
+def _shown(one: ExternalData) -> str:
+    """Return a URL as anybody may see it: without a name, a password or a signature."""
+    parts = urlsplit(one.url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _known(place: Path) -> dict[str, Any] | None:
@@ -123,14 +131,15 @@ class _Download:
             headers |= {"if-none-match": known["etag"]} if known["etag"] else {}
             headers |= {"if-modified-since": known["modified"]} if known["modified"] else {}
         try:
-            with self._client.get(self._one.url, headers, seconds=SILENT_SECONDS) as answer:
+            certificates = read_indexes(os.environ).certificates
+            with self._client.get(self._one.url, headers, SILENT_SECONDS, certificates) as answer:
                 self._take(answer)
         except (ConnectError, StreamError) as exc:
             if known is None or self._one.sha256 is not None:
-                raise self._failed(exc.message, exc.details) from exc
-            self._progress.note(f"{self._one.url}: {exc.message} What was downloaded before is taken.")
+                raise self._failed(exc) from exc
+            self._progress.note(f"{_shown(self._one)}: {exc.message} What was downloaded before is taken.")
         except UsageError as exc:
-            raise self._failed(exc.message, exc.details) from exc
+            raise self._failed(exc) from exc
         os.utime(self._place / ABOUT)
 
     def _take(self, answer: Answer) -> None:
@@ -180,9 +189,14 @@ class _Download:
         if size > free:
             raise self._failed(f"There is no room for it in {self._place.parent}.")
 
-    def _failed(self, why: str, details: str = "") -> BuildError:
+    def _failed(self, why: str | TrussError) -> BuildError:
+        known = why if isinstance(why, TrussError) else BuildError(why)
         hint = f"`external_data` in config.yaml wants it as {self._one.local_data_path}."
-        return BuildError(f"{self._one.url} could not be downloaded. {why}", details=details, hint=hint)
+        return BuildError(
+            f"{_shown(self._one)} could not be downloaded. {known.message}",
+            details=known.details,
+            hint="\n".join(filter(None, (known.hint, hint))),
+        )
 
 
 def _prune(folder: Path, now: float) -> None:

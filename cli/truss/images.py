@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from truss.context import Context, Member
 from truss.indexes import Indexes
-from truss.pip_settings import SECRETS, settings_of
+from truss.pip_settings import SECRETS, sent_wheels, settings_of
 from truss.stages import BUILD_FOLDER, UID, base_image, stages, template, text_member
 
 if TYPE_CHECKING:
@@ -63,12 +63,16 @@ class Image:
     needs: tuple[str, ...] = ()
 
 
-def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
+def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None) -> tuple[Image, ...]:
     """Return the images of a release in the order in which they are built; the last one is the release.
 
     Args:
         plan: What to build.
         base_id: Id of the base image: a newer one of the same name makes a new server.
+        indexes: Where packages come from: those in the user's folders that requirements ask for make the environment.
+
+    Raises:
+        BuildError: A package of the user's cannot be read.
     """
     base = base_image(plan)
     images: list[Image] = []
@@ -78,7 +82,10 @@ def plan_images(plan: ReleasePlan, base_id: str) -> tuple[Image, ...]:
         dockerfiles = [text_member(DOCKERFILE, _render(stage, mounts=False, **names))]
         if stage.installs:
             dockerfiles.append(text_member(BUILDKIT_DOCKERFILE, _render(stage, mounts=True, **names)))
-        context = Context((*dockerfiles, *stage.members), stage.folders)
+        mine = sent_wheels(indexes, stage.members) if indexes and stage.kind == "environment" else ()
+        context = Context(
+            (*dockerfiles, *stage.members), (*stage.folders, *(m.path.parent for m in mine[:1]))
+        )
         name = f"truss/{plan.manifest.model}" if stage.kind == "release" else f"truss-{stage.kind}"
         tag = f"{name}:{context.digest[:TAG_LENGTH]}"
         needs = tuple(one for one in (parent, uv if stage.installs else "") if one not in {base, ""})

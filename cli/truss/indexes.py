@@ -45,6 +45,9 @@ UV_VARIABLES = {
 
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
+TOKEN_LENGTH = 8
+"""Of what may be a token in a URL's query; a shorter word says something else."""
+
 TRUE = {"1", "true", "yes", "on", "y", "t"}
 
 _NAMED = re.compile(r"([A-Za-z0-9._-]+)=(?=[a-z+]+://|/)")
@@ -85,11 +88,13 @@ class Indexes:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Names and passwords in URLs, as they are written there and as they are meant."""
+        """Names, passwords and queries in URLs, as they are written there and as they are meant."""
         found = {password for *_, password in self.logins}
         for url in (self.index, *self.extra, *self.links, *self.proxies):
             parts = urlsplit(url)
-            for value in (parts.password, parts.username if parts.password is None else None):
+            signed = [word.partition("=")[2] for word in parts.query.split("&")]
+            named = parts.username if parts.password is None else None
+            for value in (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH)):
                 found |= {value, unquote(value)} if value else set()
         return frozenset(found)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from truss.context import Member
+from truss.context import Context, Member
 from truss.errors import BuildError
 from truss.find_links import needed
 from truss.indexes import Indexes, read_indexes
@@ -40,13 +40,17 @@ UV_ALWAYS = {
 }
 """What uv is told in each build."""
 
+DIGITS = 16
+"""Of a digest of packages, in the name of the folder they are sent in."""
+
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 FOLDER, WHEELS = PurePosixPath("settings"), PurePosixPath("wheels")
 SETTINGS = PurePosixPath("/opt/truss/build/settings")
 """Where the settings are inside an image that is built; they are in none that is kept."""
 
-WHEELS_INSIDE = SETTINGS.with_name("wheels")
+BESIDE = SETTINGS.parent
+"""Where the folders of a context that hold settings and packages are in there."""
 
 PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC = "pip.conf", "uv.env", "certificates.pem", "netrc"
 SECRETS = (PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC)
@@ -97,13 +101,13 @@ def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str 
     Raises:
         BuildError: A file cannot be read.
     """
-    wheels = tuple(_wheels(context, indexes))
+    wheels = sent_wheels(indexes, context)
     seen = [url for url in (indexes.index, *indexes.extra) if not url.startswith(("file:", "/", ".", "~"))]
     unseen = tuple(url for url in (indexes.index, *indexes.extra) if url not in seen)
     values = {
         "index-url": [indexes.index] if indexes.index in seen else [],
         "extra-index-url": [url for url in indexes.extra if url in seen],
-        "find-links": [*indexes.links, *([str(WHEELS_INSIDE)] if wheels else [])],
+        "find-links": [*indexes.links, *(str(BESIDE / one.path.parent) for one in wheels[:1])],
         "no-index": ["true"] if indexes.no_index else [],
         "trusted-host": list(indexes.trusted),
         "timeout": [indexes.timeout],
@@ -122,9 +126,17 @@ def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str 
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments of a build that lead it through the user's proxies."""
+    """Return the arguments of a build that lead it through the user's proxies.
+
+    What is for all is said for each: neither apt nor Docker's first builder knows ALL_PROXY.
+    """
     names = [name for upper in PROXIES for name in (upper, upper.lower())]
-    return {name: environ[name] for name in names if environ.get(name)}
+    found = {name: environ[name] for name in names if environ.get(name)}
+    if everything := found.get("ALL_PROXY") or found.get("all_proxy"):
+        for name in ("http_proxy", "https_proxy"):
+            if not {name, name.upper()} & found.keys():
+                found |= {name: everything, name.upper(): everything}
+    return found
 
 
 def _certificates(indexes: Indexes) -> tuple[Member, ...]:
@@ -139,10 +151,25 @@ def _certificates(indexes: Indexes) -> tuple[Member, ...]:
         raise BuildError(f"The certificates {path} cannot be read: {exc.strerror}.", hint=hint) from exc
 
 
+def sent_wheels(indexes: Indexes, context: Iterable[Member]) -> tuple[Member, ...]:
+    """Return the packages of the user's folders that a build may need, in a folder named after what is in them.
+
+    uv's cache, which builds share, knows a package by the folder it came from, its name and its version.
+
+    Args:
+        indexes: Where packages come from.
+        context: Files of the build.
+
+    Raises:
+        BuildError: One cannot be read.
+    """
+    found = tuple(_wheels(context, indexes)) if indexes.folders else ()
+    folder = WHEELS / Context(found).digest[:DIGITS]
+    return tuple(Member(folder / one.path, one.content) for one in found)
+
+
 def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
     """Yield the packages of the user's folders that a build may need."""
-    if not indexes.folders:
-        return
     lines: list[str] = []
     wheels = []
     for member in context:
@@ -152,7 +179,7 @@ def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
             wheels.append(member.content.source)
     try:
         for path in needed(lines, wheels, indexes.folders):
-            yield Member(WHEELS / path.name, read_file(path))
+            yield Member(PurePosixPath(path.name), read_file(path))
     except OSError as exc:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 

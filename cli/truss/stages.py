@@ -13,7 +13,7 @@ from truss.config_values import EDGE_PORT
 from truss.context import Member
 from truss.gpus import gpus_wanted
 from truss.installs import install_files
-from truss.pip_settings import SETTINGS, WHEELS
+from truss.pip_settings import PIP_CONF, SETTINGS, UV_ENV, WHEELS
 from truss_server.protocol import MANIFEST, READY
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ SOURCES = PurePosixPath("sources")
 
 LOCK = PurePosixPath("/opt/model/requirements.lock")
 """Inside an image: what the requirements came to."""
+
+INTO_MODEL = "PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model"
+USERS_SETTINGS = (
+    f"if [ -e {SETTINGS}/{UV_ENV} ]; then"
+    f" . {SETTINGS}/{UV_ENV}; export PIP_CONFIG_FILE={SETTINGS}/{PIP_CONF}; fi"
+)
+"""For a shell: they are there where BuildKit mounts them. Copied they would be in the image that is kept."""
 
 OPENAPI = "/openapi.json"
 """Where a server shows its OpenAPI schema: it knows the types of a model once that is loaded, no image does."""
@@ -98,7 +105,8 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
         yield Stage("environment", "install the requirements", members, (WHEELS,), installs=True)
     if plan.config.build_commands:
         commands = [_shell(command) for command in plan.config.build_commands]
-        yield Stage("commands", "run the build commands", values={"commands": commands})
+        values = {"commands": commands}
+        yield Stage("commands", "run the build commands", (), (WHEELS,), values, installs=True)
     if data := [file for file in plan.files if _is_data(plan, file)]:
         yield Stage("data", "add the data", tuple(_package_file("data", file) for file in data))
     yield _release(plan)
@@ -159,8 +167,13 @@ def _shell_words(lines: tuple[str, ...]) -> str:
 
 
 def _shell(command: str) -> str:
-    """Return a command as what RUN takes whatever is in it, with the model's environment in front."""
-    return json.dumps(["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH; {command}"])
+    """Return a command as what RUN takes whatever is in it, with the model's environment in front.
+
+    That has no pip of its own: pip of the image installs into it.
+    """
+    return json.dumps(
+        ["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH {INTO_MODEL}; {USERS_SETTINGS}; {command}"]
+    )
 
 
 def _server_files() -> tuple[Member, ...]:

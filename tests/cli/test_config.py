@@ -222,6 +222,7 @@ def test_all_problems_at_once() -> None:
         ("predict_concurrency: 2", "1:1", ["unknown key", "Did you mean `runtime.predict_concurrency`?"]),
         ("resources: {gpu: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
         ("whatever: 1", "1:1", ["unknown key `whatever`", "Correct its name, or remove it."]),
+        ('base_image: {image: "a\\nRUN b"}', "1:21", ["one line of printable"]),
         ("base_image: {python_executable_path: python3}", "1:38", ["is no absolute path of a program"]),
         ("requirements: torch", "1:15", ["must be a list", "after `- `"]),
         ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes import RecordedProgress
+from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
 from truss import external_data
 from truss.client import HttpClient
@@ -183,6 +184,33 @@ def test_without_a_network(site: Site, tmp_path: Path) -> None:
 
     with pytest.raises(BuildError, match="Nobody answers there"):
         download(config_of(gone), tmp_path / "unknown")
+
+
+def test_a_signed_url_is_shown_without_its_signature(site: Site, tmp_path: Path) -> None:
+    """Errors go to logs and to colleagues."""
+    site.status = 403
+    host = site.url.removeprefix("http://")
+    signed = Site(url=f"http://me:passw0rd@{host}?X-Signature=s1gned")
+
+    with pytest.raises(BuildError) as caught:
+        download(config_of(signed), tmp_path)
+
+    assert caught.value.message == f"{site.url} could not be downloaded. It answered 403 Forbidden."
+
+
+def test_certificates_of_a_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that packages are installed with count for downloads; without them the error names the variable."""
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    build_tree(tmp_path / "site", {"file": "words"})
+    with serve_folder(tmp_path / "site", "127.0.0.1", certificate=certificate) as url:
+        config = config_of(Site(url=f"{url}/file"))
+        with pytest.raises(BuildError, match="Nothing vouches for its certificate") as caught:
+            download(config, tmp_path / "downloads")
+        monkeypatch.setenv("PIP_CERT", str(certificate))
+        download(config, tmp_path / "downloads")
+
+    assert "SSL_CERT_FILE" in caught.value.hint
+    assert content(config, tmp_path / "downloads") == {"data/deep/words.txt": b"words"}
 
 
 def test_too_large(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from tests.helpers import build_tree
 from tests.plans import make_plan
+from tests.wheelhouse import make_wheel
 from truss.images import Image, plan_images
+from truss.indexes import Indexes
 from truss.stages import base_image
 
 if TYPE_CHECKING:
@@ -35,6 +37,23 @@ def package(tmp_path: Path) -> Path:
 def kinds(images: tuple[Image, ...]) -> list[str]:
     """Return the names of images without their tags."""
     return [image.tag.partition(":")[0] for image in images]
+
+
+def test_a_package_rebuilt_in_place_makes_another_environment(package: Path, tmp_path: Path) -> None:
+    """Same name, same version, other code; the server and what no requirement asks for stay out of it."""
+    house = tmp_path / "house"
+    indexes = Indexes(folders=(house,))
+    make_wheel(house, "tiny", source="WHO = 1")
+    plan = make_plan(package, "demo", ("tiny==1.0",))
+    before = {image.tag for image in plan_images(plan, "sha256:1", indexes)}
+
+    make_wheel(house, "fastapi")
+    assert before == {image.tag for image in plan_images(plan, "sha256:1", indexes)}
+
+    make_wheel(house, "tiny", source="WHO = 2")
+    after = plan_images(plan, "sha256:1", indexes)
+    new = tuple(image for image in after if image.tag not in before)
+    assert kinds(new) == ["truss-environment", "truss-data", "truss/demo"]
 
 
 def changed(before: ReleasePlan, after: ReleasePlan, base_id: str = "sha256:1") -> list[str]:

@@ -125,6 +125,13 @@ def test_passwords_of_proxies(tmp_path: Path) -> None:
     assert read_indexes(environ, []).secrets == {"word"}
 
 
+def test_tokens_in_queries(tmp_path: Path) -> None:
+    """So is an index that wants a token in its query."""
+    environ = {"HOME": str(tmp_path), "PIP_INDEX_URL": "https://index.test/simple?token=t%40ken-word&v=2"}
+
+    assert read_indexes(environ, []).secrets == {"t%40ken-word", "t@ken-word"}
+
+
 def test_redactor() -> None:
     """Stars take the place of each secret, the longer one first."""
     redacted = redactor({"word", "password"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import PurePosixPath
@@ -97,12 +98,31 @@ def test_packages_of_folders_go_along(tmp_path: Path) -> None:
 
     settings = pip_settings(environ, context)
 
-    sent_wheels = [str(member.path) for member in settings.wheels]
-    assert sent_wheels == ["wheels/base-1.0-py3-none-any.whl", "wheels/tiny-1.0-py3-none-any.whl"]
+    (folder,) = {member.path.parent for member in settings.wheels}
+    assert [member.path.name for member in settings.wheels] == [
+        "base-1.0-py3-none-any.whl",
+        "tiny-1.0-py3-none-any.whl",
+    ]
     assert (
-        "find-links = https://c.test/wheels /opt/truss/build/wheels\nno-index = true\n"
+        f"find-links = https://c.test/wheels /opt/truss/build/{folder}\nno-index = true\n"
         in sent(settings)["pip.conf"]
     )
+
+
+def test_packages_of_the_same_name_and_version_are_not_mixed_up(tmp_path: Path) -> None:
+    """The cache of uv knows them by their folder: it is one for the same bytes, and another one for others."""
+    context = [Member(PurePosixPath("requirements.txt"), b"tiny==1.0\n")]
+
+    def links(house: str) -> str:
+        settings = pip_settings({**NO_FILES, "PIP_FIND_LINKS": str(tmp_path / house)}, context)
+        return as_uv_is_told(settings, tmp_path)["UV_FIND_LINKS"]
+
+    make_wheel(tmp_path / "one", "tiny", source="WHO = 1")
+    make_wheel(tmp_path / "other", "tiny", source="WHO = 2")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+
+    assert links("one") != links("other")
+    assert links("one") == links("copy")
 
 
 def test_certificates_go_with_the_settings(tmp_path: Path) -> None:
@@ -133,6 +153,15 @@ def test_proxies_are_handed_on_and_written_nowhere() -> None:
 
     assert proxies(environ) == {"HTTPS_PROXY": "http://me:secret@proxy.test:3128"}
     assert "secret" not in "".join(sent(pip_settings(environ)).values())
+
+
+def test_a_proxy_for_all_is_one_for_each() -> None:
+    """Docker's first builder and apt know no ALL_PROXY; what is said of one of them counts more."""
+    told = proxies({"all_proxy": "http://proxy.test:1", "https_proxy": "http://other.test:2"})
+
+    assert told["HTTP_PROXY"] == told["http_proxy"] == "http://proxy.test:1"
+    assert told["https_proxy"] == "http://other.test:2"
+    assert "HTTPS_PROXY" not in told
 
 
 def test_without_settings_there_are_files_all_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -263,6 +264,46 @@ def test_old_releases_go_and_what_runs_stays(
     assert predict(used, {"count": 1}) == "0 "
 
 
+def test_images_upon_a_release_are_the_users_own(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+) -> None:
+    """They have its labels, and are neither counted as releases nor removed."""
+    first, second = (build(target, tmp_path, docker_model, f"{COUNT}# {edit}\n") for edit in range(2))
+    own = [f"{docker_model}-own:{number}" for number in range(KEPT_RELEASES)]
+    for name in own:
+        dockerfile = io.BytesIO(f"FROM {second.reference}\nLABEL own={name} truss.release=7\n".encode())
+        for event in engine.client.build(fileobj=dockerfile, tag=name, rm=True, decode=True):
+            assert "error" not in event
+
+    assert prune(engine.client, docker_model) == []
+    assert {first.reference, second.reference, *own} == set(engine.tags(docker_model))
+    assert build(target, tmp_path, docker_model, f"{COUNT}# 2\n").number == 3
+
+
+def test_a_run_gets_secrets_and_gpus(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+) -> None:
+    """As a deployment does; nothing of the secrets is left on this machine afterwards."""
+    state = tmp_path / "state"
+    environ = {**os.environ, "TRUSS_HOME": str(state), "TRUSS_SECRET_WORD": "hush"}
+    source = "class Model:\n    def predict(self, request):\n        return open('/secrets/WORD').read()\n"
+    config: dict[str, Any] = {"secrets": {"WORD": None}, "resources": {"accelerator": "L4:4"}}
+    release = build(target, tmp_path, docker_model, source, **config)
+    port = free_port()
+
+    with DockerRun(engine.client, environ, lambda: 0).running(release.reference, port):
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}"), READY_SECONDS, what="the model")
+        assert httpx.post(f"http://127.0.0.1:{port}/predict", json={}).text == '"hush"'
+    assert [path for path in state.rglob("*") if path.is_file()] == []
+
+    if "nvidia" in engine.client.info()["Runtimes"]:
+        pytest.skip("the engine has GPUs")
+    two = DockerRun(engine.client, environ, lambda: 2)
+    with pytest.raises(EngineError) as caught, two.running(release.reference, port):
+        pass
+    assert "NVIDIA Container Toolkit" in caught.value.hint
+
+
 def test_what_nothing_is_made_from_goes_after_a_week(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:
@@ -296,7 +337,10 @@ def test_running_needs_a_free_port(
     release = build(target, tmp_path, docker_model, COUNT)
     used = start(target, release)
 
-    with pytest.raises(EngineError) as caught, DockerRun(engine.client).running(release.reference, used.port):
+    with (
+        pytest.raises(EngineError) as caught,
+        DockerRun(engine.client, os.environ).running(release.reference, used.port),
+    ):
         pass
 
     assert caught.value.message == f"Port {used.port} is taken."

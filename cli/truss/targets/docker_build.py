@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from truss.errors import BuildError, EngineError
+from truss.images import RELEASE_LABEL
 from truss.indexes import redactor
-from truss.pip_settings import PipSettings, pip_settings, proxies
+from truss.pip_settings import pip_settings, proxies
 from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_engine import engine_errors, explanation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import docker
 
     from truss.images import Image
+    from truss.pip_settings import PipSettings
     from truss.progress import Progress
 
 CLEAN_LIMIT_SECONDS = 10.0
@@ -88,7 +90,7 @@ class ImageBuilder:
             BuildError: A step failed; its last lines are shown. Nothing is left behind.
         """
         build_id = uuid.uuid4().hex
-        settings = pip_settings(self._environ, image.context.members) if image.installs else PipSettings()
+        settings = pip_settings(self._environ, image.context.members if image.installs else ())
         given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
         try:
@@ -106,9 +108,10 @@ class ImageBuilder:
 
         It takes what is only copied too: BuildKit keeps the context and the files in it beside the image.
         """
+        sent = (*settings.members, *settings.wheels) if image.installs else ()
         with engine_errors(image.purpose):
             stream = self._client.build(
-                fileobj=image.context.tar((*settings.members, *settings.wheels)),  # type: ignore[arg-type]
+                fileobj=image.context.tar(sent),  # type: ignore[arg-type]
                 custom_context=True,
                 tag=image.tag,
                 buildargs=dict(arguments),
@@ -153,7 +156,11 @@ class ImageBuilder:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(POLL_SECONDS)
-            for filters in ({"label": label}, {"label": BUILD_LABEL, "until": STALE}):
+            # A user's own image upon a release has all labels of it.
+            for filters in (
+                {"label": label},
+                {"label": BUILD_LABEL, "label!": RELEASE_LABEL, "until": STALE},
+            ):
                 self._client.prune_images({"dangling": True, **filters})  # type: ignore[no-untyped-call]
 
 

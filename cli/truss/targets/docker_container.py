@@ -129,8 +129,10 @@ def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(f"{seconds}.{digits}").replace(tzinfo=timezone.utc)
 
 
-def host_config(client: docker.APIClient, port: int, gpus: int, mounts: Sequence[Mount]) -> dict[str, Any]:
-    """Return what a container of a deployment gets of the machine: a port, GPUs, secrets, and no rights beyond that."""
+def host_config(
+    client: docker.APIClient, port: int, gpus: int, mounts: Sequence[Mount], **more: Any
+) -> dict[str, Any]:
+    """Return what a container of a model gets of the machine: a port, GPUs, secrets, and no rights beyond that."""
     return client.create_host_config(
         port_bindings={EDGE_PORT: (LOOPBACK, port)},
         cap_drop=["ALL"],
@@ -138,4 +140,5 @@ def host_config(client: docker.APIClient, port: int, gpus: int, mounts: Sequence
         mounts=list(mounts),
         device_requests=[DeviceRequest(count=gpus, capabilities=[["gpu"]])] if gpus else None,
         log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": LOG_FILES}),
+        **more,
     )

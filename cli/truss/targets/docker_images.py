@@ -27,6 +27,12 @@ PASSWORD = re.compile(r"//[^/@\s]+@")
 """User and password in a URL."""
 
 
+def releases_of(client: docker.APIClient, model: str) -> list[dict[str, Any]]:
+    """Return the releases of a model on an engine: what a user makes from one has its labels and another name."""
+    images: list[dict[str, Any]] = client.images(filters={"label": f"{MODEL_LABEL}={model}"})
+    return [one for one in images if any(tag.startswith(f"truss/{model}:") for tag in one["RepoTags"] or ())]
+
+
 class ReleaseImages:
     """What an engine knows of releases.
 
@@ -78,7 +84,7 @@ class ReleaseImages:
     def _next_number(self, model: str) -> int:
         """Return one more than the highest number of a model's releases."""
         with engine_errors("list its images"):
-            images = self._client.images(filters={"label": f"{MODEL_LABEL}={model}"})
+            images = releases_of(self._client, model)
         return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
 
     def _installed(self, tag: str) -> str:

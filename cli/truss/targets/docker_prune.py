@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError
 
-from truss.images import MODEL_LABEL, PARENT_LABEL, RELEASE_LABEL
+from truss.images import PARENT_LABEL, RELEASE_LABEL
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_images import releases_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def prune(client: docker.APIClient, model: str, now: Callable[[], float] = time.
     removed: list[str] = []
     with engine_errors("remove old images"):
         used = {found["ImageID"] for found in client.containers(all=True)}
-        releases = client.images(filters={"label": f"{MODEL_LABEL}={model}"})
+        releases = releases_of(client, model)
         releases.sort(key=lambda image: int(image["Labels"].get(RELEASE_LABEL, 0)), reverse=True)
         idle = [image for image in releases[KEPT_RELEASES:] if image["Id"] not in used]
         for image in idle:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
+from truss.indexes import read_indexes
 from truss.release import Release
 from truss.stages import base_image
+from truss.state import locked, state_folder
 from truss.targets.docker_base import check_base
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_engine import engine_errors
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from truss.progress import Progress
     from truss.release import ReleasePlan
 
+PATIENCE = 600.0
+"""Seconds to wait for another build of the same model: its code is sent, nothing is installed."""
+
 
 class DockerReleases:
     """The releases on an engine.
@@ -34,27 +39,31 @@ class DockerReleases:
 
     def __init__(self, client: docker.APIClient, environ: Mapping[str, str]) -> None:
         self._client = client
+        self._environ = environ
         self._builder = ImageBuilder(client, environ)
         self._images = ReleaseImages(client, self._builder.inspect)
 
     def preview(self, plan: ReleasePlan) -> list[tuple[Image, bool]]:
         """Return the images of a release, each with whether building the release would build it."""
         base = self._builder.inspect(base_image(plan))
-        images = plan_images(plan, str(base["Id"]) if base else "")
+        images = plan_images(plan, str(base["Id"]) if base else "", read_indexes(self._environ))
         missing = self._images.missing(images)
         return [(image, image in missing) for image in images]
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
-        images = plan_images(plan, self._builder.base_id(base_image(plan), progress))
+        base_id = self._builder.base_id(base_image(plan), progress)
+        images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
         missing = self._images.missing(images)
         if plan.config.base_image.image and any(not image.needs for image in missing):
             check_base(self._client, base_image(plan))
         for image in missing:
             begin = time.monotonic()
-            arguments = self._images.arguments(plan, images) if image is images[-1] else {}
-            self._builder.build(image, progress, arguments)
+            if image is not images[-1]:
+                self._builder.build(image, progress, {})
+            elif not self._build_release(plan, images, progress):
+                continue
             seconds[image.tag] = time.monotonic() - begin
         if seconds:
             self._images.touch(images)
@@ -62,6 +71,17 @@ class DockerReleases:
         release = images[-1]
         labels = self.labels_of(release.tag)
         return Release(plan.manifest.model, int(labels[RELEASE_LABEL]), plan.manifest.digest, release.tag)
+
+    def _build_release(self, plan: ReleasePlan, images: tuple[Image, ...], progress: Progress) -> bool:
+        """Build a release under the next number, which is nobody else's; return whether there was none yet."""
+        model = plan.manifest.model
+        folder = state_folder(self._environ) / "docker"
+        folder.mkdir(parents=True, exist_ok=True)
+        busy = f"Another build of {model} is under way."
+        with locked(folder / f"{model}.lock", timeout=PATIENCE, busy=busy):
+            if lacking := self._builder.inspect(images[-1].tag) is None:
+                self._builder.build(images[-1], progress, self._images.arguments(plan, images))
+        return lacking
 
     def labels_of(self, reference: str) -> dict[str, str]:
         """Return the labels of a release."""

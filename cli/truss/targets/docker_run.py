@@ -9,13 +9,19 @@ from docker.errors import NotFound
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, StartError
-from truss.targets.docker_container import LOOPBACK, is_taken
+from truss.gpus import NO_TOOLKIT, gpus_here
+from truss.images import GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
+from truss.targets.docker_container import host_config, is_taken
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_secrets import MountedSecrets, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import docker
+
+ENVIRONMENT = ".run"
+"""Where the secrets of such containers belong; no environment is called so."""
 
 STOP_SECONDS = 35
 """What the server gets to end its requests before it is killed."""
@@ -26,10 +32,16 @@ class DockerRun:
 
     Args:
         client: Of the engine.
+        environ: The user's environment: secrets.
+        gpus: Counts the GPUs of this machine.
     """
 
-    def __init__(self, client: docker.APIClient) -> None:
+    def __init__(
+        self, client: docker.APIClient, environ: Mapping[str, str], gpus: Callable[[], int] = gpus_here
+    ) -> None:
         self._client = client
+        self._environ = environ
+        self._gpus = gpus
 
     @contextmanager
     def running(self, reference: str, port: int) -> Iterator[str]:
@@ -42,16 +54,19 @@ class DockerRun:
             raise EngineError(f"Port {port} is taken.", hint="Name another one by --port.")
         starting = f"start a container of {reference}"
         with engine_errors(starting):
-            container = self._create(reference, port)
+            labels = self._client.inspect_image(reference)["Config"]["Labels"]  # type: ignore[no-untyped-call]
+            gpus = min(int(labels.get(GPUS_LABEL, 0)), self._gpus())
+            container = self._create(reference, port, gpus, labels)
         try:
-            with engine_errors(starting):
-                self._client.start(container)
+            self._start(container, starting, gpus)
             yield container
             with engine_errors("stop the container"):
                 self._client.stop(container, timeout=STOP_SECONDS)
         finally:
             with engine_errors("remove the container"), suppress(NotFound):
+                found = self._client.inspect_container(container)
                 self._client.remove_container(container, force=True, v=True)
+                forget(found)
 
     def logs(self, container: str) -> Iterator[str]:
         """Yield the lines of a container's log until it ends.
@@ -71,18 +86,25 @@ class DockerRun:
         if code != 0:
             raise StartError(f"The server ended with exit code {code}.", hint="The lines above say why.")
 
-    def _create(self, reference: str, port: int) -> str:
+    def _start(self, container: str, starting: str, gpus: int) -> None:
+        """Start a container."""
+        try:
+            with engine_errors(starting):
+                self._client.start(container)
+        except EngineError as exc:
+            if gpus:
+                exc.hint = NO_TOOLKIT
+            raise
+
+    def _create(self, reference: str, port: int, gpus: int, labels: Mapping[str, str]) -> str:
         """Create a container that can do nothing but serve."""
+        secrets = MountedSecrets(self._environ, labels[MODEL_LABEL], ENVIRONMENT)
+        mounts = secrets.mount(labels.get(SECRETS_LABEL, "").split())
+        closed = {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108 of the container
         made = self._client.create_container(
             reference,
             ports=[EDGE_PORT],
             volumes=["/home/truss"],
-            host_config=self._client.create_host_config(
-                port_bindings={EDGE_PORT: (LOOPBACK, port)},
-                read_only=True,
-                tmpfs={"/tmp": ""},  # noqa: S108 of the container
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
-            ),
+            host_config=host_config(self._client, port, gpus, mounts, **closed),
         )
         return str(made["Id"])

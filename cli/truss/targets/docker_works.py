@@ -33,4 +33,4 @@ class DockerWorks:
             EngineError: None does.
         """
         client = connect(environ)
-        return cls(DockerReleases(client, environ), DockerRun(client))
+        return cls(DockerReleases(client, environ), DockerRun(client, environ))
