@@ -93,39 +93,10 @@ async def serve(settings: Settings, log: Log) -> int:
     control = await open_control(settings, supervisor, log)
     slots = Slots(settings.concurrency, settings.queue)
     metrics.watch_slots(slots)
-
-    calls = ModelRoutes(settings, supervisor, slots, metrics, log)
-    websocket = WebsocketRoute(settings, supervisor, slots, metrics, log)
-    probes = Probes(settings, supervisor, metrics)
-
-    def create_rest() -> FastAPI:
-        from truss_server.edge.api import create_api
-
-        return create_api(settings, supervisor, probes)
-
     gc.freeze()  # modules stay; no collection needs to look at them again
     gc.set_threshold(_GARBAGE)
-    app: Any = Application(settings.environment, calls, websocket, probes, create_rest)
-    ws: Any = "websockets-sansio"
-    if settings.manifest.config.get("docker_server"):
-        app, ws = put_in_front(
-            app, settings=settings, supervisor=supervisor, slots=slots, metrics=metrics, log=log
-        )
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        loop="none",
-        ws=ws,
-        ws_max_size=WEBSOCKET_BYTES,
-        timeout_keep_alive=settings.client_timeout,  # type: ignore[arg-type]  # any number of seconds will do
-        lifespan="off",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout) + _LAST_WORDS,
-    )
-    server = Server(config, settings.drain_timeout, supervisor.give_up)
+    app, ws = _create_app(settings, supervisor, slots, metrics, log)
+    server = Server(_configure(app, ws, settings), settings.drain_timeout, supervisor.give_up)
     _install_signals(server, supervisor, slots)
     burying = asyncio.create_task(bury_orphans()) if os.getpid() == INIT else None
     supervising = asyncio.create_task(supervisor.run())
@@ -143,6 +114,45 @@ async def serve(settings: Settings, log: Log) -> int:
     await supervising
     serving.result()
     return 0
+
+
+def _create_app(
+    settings: Settings, supervisor: Supervisor, slots: Slots, metrics: Metrics, log: Log
+) -> tuple[Any, Any]:
+    """Return the application for requests, and what takes websockets."""
+    calls = ModelRoutes(settings, supervisor, slots, metrics, log)
+    websocket = WebsocketRoute(settings, supervisor, slots, metrics, log)
+    probes = Probes(settings, supervisor, metrics)
+
+    def create_rest() -> FastAPI:
+        from truss_server.edge.api import create_api
+
+        return create_api(settings, supervisor, probes)
+
+    app = Application(settings.environment, calls, websocket, probes, create_rest)
+    if settings.manifest.config.get("docker_server"):
+        return put_in_front(
+            app, settings=settings, supervisor=supervisor, slots=slots, metrics=metrics, log=log
+        )
+    return app, "websockets-sansio"
+
+
+def _configure(app: Any, ws: Any, settings: Settings) -> uvicorn.Config:
+    """Return what uvicorn is to do."""
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        loop="none",
+        ws=ws,
+        ws_max_size=WEBSOCKET_BYTES,
+        timeout_keep_alive=settings.client_timeout,  # type: ignore[arg-type]  # any number of seconds will do
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout) + _LAST_WORDS,
+    )
 
 
 async def open_control(settings: Settings, supervisor: Supervisor, log: Log) -> asyncio.Server | None:

@@ -10,6 +10,7 @@ from truss_server.edge.calls import ModelRoutes
 from truss_server.edge.custom import FORWARD
 from truss_server.edge.errors import AnswerError
 from truss_server.edge.forwarded import Forwarded
+from truss_server.edge.hops import is_framed_plainly
 from truss_server.edge.patience import Patience
 from truss_server.edge.routes import find_route, strip_environment
 
@@ -47,6 +48,8 @@ class ForwardRoutes(ModelRoutes):
             await client.unless_gone(asyncio.shield(held))
         _, facts = self._method(name)
         client.ask.check_size(self._settings.body_limit)
+        if not is_framed_plainly(client.scope["headers"]):
+            raise AnswerError(400, "a request's body can have no transfer coding but chunked")
         names = {header for header, _ in client.scope["headers"]}
         if names & {b"content-length", b"transfer-encoding"}:
             client.take_upload()

@@ -10,7 +10,8 @@ import httptools
 
 from truss_server import wire
 from truss_server.edge.exchange import Exchange
-from truss_server.edge.hops import answer_headers, request_head
+from truss_server.edge.failures import BODILESS
+from truss_server.edge.hops import answer_headers, is_framed_plainly, request_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +29,9 @@ BAD_GATEWAY = 502
 
 _CLOSED = "the custom server closed the connection before its answer was complete"
 
-_INTERIM = 200
-_BODILESS = (204, 304)
+_INTERIM = range(100, 200)
+_SWITCHED = 101
+_FINAL = range(200, 600)
 
 
 class Forwarded(Exchange):
@@ -240,12 +242,18 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Pass the head on, unless another one follows it."""
         status, exchange = self._parser.get_status_code(), self._exchange
-        if exchange is None or status < _INTERIM:
+        if exchange is None or (status in _INTERIM and status != _SWITCHED):
+            return
+        if status not in _FINAL:
+            exchange.fail(BAD_GATEWAY, f"the custom server answered with {status}, which answers no request")
+            return
+        if not is_framed_plainly(self._headers):
+            exchange.fail(BAD_GATEWAY, "the custom server's answer has a transfer coding other than chunked")
             return
         names = {name for name, _ in self._headers}
-        framed = names & {b"content-length", b"transfer-encoding"} or status in _BODILESS
+        framed = names & {b"content-length", b"transfer-encoding"} or status in BODILESS
         self._to_the_end = not framed and not exchange.bare
-        exchange.begins(status, answer_headers(self._headers))
+        exchange.begins(status, answer_headers(self._headers, status))
         if exchange.bare:
             self.on_message_complete()
 

@@ -29,15 +29,16 @@ class Frames:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
-        while data:
+        at, end = 0, len(data)
+        while at < end:
             if self._left:
-                taken = min(self._left, len(data))
+                taken = min(self._left, end - at)
                 self._left -= taken
-                data = data[taken:]
-                continue
-            self._head += data[:1]
-            data = data[1:]
-            self._read_head()
+                at += taken
+            else:
+                self._head += data[at : at + 1]
+                at += 1
+                self._read_head()
 
     def _read_head(self) -> None:
         head = self._head

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from truss_server.edge.failures import BODILESS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,10 +49,18 @@ def request_headers(headers: list[tuple[bytes, bytes]], ask: Ask | None) -> list
     return kept if ask is None else [*kept, (b"x-request-id", ask.request_id.encode("latin-1", "replace"))]
 
 
-def answer_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def answer_headers(headers: list[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer that are for the client; the edge adds the date."""
-    dropped = HOP_BY_HOP | _named(headers) | {b"date"}
+    dropped = (
+        HOP_BY_HOP | _named(headers) | {b"date"} | ({b"content-length"} if status in BODILESS else set())
+    )
     return [header for header in headers if header[0] not in dropped]
+
+
+def is_framed_plainly(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether a body has no coding on its way but the one that the edge undoes: chunks."""
+    codings = b",".join(value for name, value in headers if name == b"transfer-encoding")
+    return codings.strip().lower() in {b"", b"chunked"}
 
 
 def _named(headers: list[tuple[bytes, bytes]]) -> set[bytes]:

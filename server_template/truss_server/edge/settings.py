@@ -69,23 +69,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     Raises:
         SystemExit: 2, the command line is wrong or names no release.
     """
-    parser = argparse.ArgumentParser(
-        prog="truss_server.edge", description="Serve a release of a model over HTTP."
-    )
-    parser.add_argument("--release", type=Path, required=True, help=f"folder with {MANIFEST}")
-    parser.add_argument("--python", required=True, help="interpreter of the model's environment")
-    parser.add_argument("--environment", default="production", help="environment of the deployment")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
-    parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
-    parser.add_argument("--control", type=Path, help="folder, to take edits by a socket in it")
-    parser.add_argument(
-        "--client-timeout",
-        type=float,
-        default=CLIENT_TIMEOUT,
-        help="seconds a client may keep the server waiting (%(default)g)",
-    )
+    parser = _create_parser()
     args = parser.parse_args(arguments)
     root, generation, python = args.release.resolve(), 1, args.python
     if args.control is not None and (current := current_version(args.control.resolve())):
@@ -113,3 +97,24 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         body_limit=int(runtime["max_body_bytes"]),
         client_timeout=args.client_timeout,
     )
+
+
+def _create_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="truss_server.edge", description="Serve a release of a model over HTTP."
+    )
+    parser.add_argument("--release", type=Path, required=True, help=f"folder with {MANIFEST}")
+    parser.add_argument("--python", required=True, help="interpreter of the model's environment")
+    parser.add_argument("--environment", default="production", help="environment of the deployment")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--fd", type=int, help="inherited listening socket, instead of host and port")
+    parser.add_argument("--log-file", type=Path, help="file that stdout appends to, to be kept to a size")
+    parser.add_argument("--control", type=Path, help="folder, to take edits by a socket in it")
+    parser.add_argument(
+        "--client-timeout",
+        type=float,
+        default=CLIENT_TIMEOUT,
+        help="seconds a client may keep the server waiting (%(default)g)",
+    )
+    return parser

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
-import httptools
-
 from truss_server.edge.admission import ClosedError, OverloadedError, Slot, Slots
 from truss_server.edge.asks import Ask
 from truss_server.edge.dialects import PLAIN
+from truss_server.edge.ends import BROKEN, SWITCHED, Pipe, ServerEnd
 from truss_server.edge.errors import GONE, AnswerError
 from truss_server.edge.failures import render_error
 from truss_server.edge.forward import find_target
-from truss_server.edge.forwarded import BAD_GATEWAY, HEAD
+from truss_server.edge.forwarded import BAD_GATEWAY
 from truss_server.edge.frames import Frames, close_frame
 from truss_server.edge.hops import request_headers
 from truss_server.edge.metrics import Metrics, Stopwatch
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
-BROKEN = 1011
 RESTART = 1012
 
-SWITCHED = 101
+_TIMEOUT = 504
 
 
 @dataclass(frozen=True)
@@ -79,28 +77,7 @@ class Tunnels:
             raise AnswerError(429, f"the model is busy: {exc}", ((b"retry-after", seconds),)) from None
 
 
-class _Pipe(asyncio.Protocol):
-    """One end of a tunnel: what comes goes to the other end, as fast as that takes it."""
-
-    transport: asyncio.Transport
-    other: _Pipe | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = transport  # type: ignore[assignment]  # a stream socket's transport is a Transport
-
-    def pause_writing(self) -> None:
-        """Read no more of the other end."""
-        if self.other is not None:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read on at the other end."""
-        if self.other is not None and not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
-
-
-class Tunnel(_Pipe):
+class Tunnel(Pipe):
     """The client's end; uvicorn makes one for each handshake and hands the connection over.
 
     Args:
@@ -120,9 +97,10 @@ class Tunnel(_Pipe):
         self.ask: Ask
         self._shared = tunnels
         self._connections = server_state.connections
-        self._server: _ServerEnd | None = None
+        self._server: ServerEnd | None = None
         self._work: asyncio.Task[None] | None = None
         self._frames = Frames()
+        self._late = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over."""
@@ -173,20 +151,38 @@ class Tunnel(_Pipe):
         self.scope = {"method": "WEBSOCKET", "path": path, "query_string": query, "headers": headers}
         self.ask = Ask(self.scope, PLAIN)
         watch = Stopwatch(self._shared.metrics, "websocket")
+        seconds = self._shared.settings.request_timeout
+        patience = asyncio.get_running_loop().call_later(seconds, self._lose_patience)
         try:
             await self._open()
         except AnswerError as exc:
             self._refuse(exc)
+        except asyncio.CancelledError:
+            if not self._late:
+                raise
+            what = "it waited for its turn" if self._server is None else "the model was silent"
+            self._refuse(AnswerError(_TIMEOUT, f"{what} for {seconds:g} s"))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the connection ends
             text = f"{type(exc).__name__}: {exc}"
             self._shared.log.write("ERROR", text, exc_info=format_exc(), **self.ask.log_fields)
             self.transport.abort()
         finally:
+            patience.cancel()
             if self._server is not None:
                 self._server.transport.abort()
             if self.status == GONE:
                 self._shared.metrics.cancelled.inc()
             self._shared.log.access(self, watch.end(self.status))
+
+    def _lose_patience(self) -> None:
+        """End a handshake that was not answered to the end, wherever it stands: in the queue, too."""
+        if self.status == SWITCHED or self.transport.is_closing() or self._work is None:
+            return
+        if self.status == GONE:
+            self._late = True
+            self._work.cancel()
+        else:  # in the middle of a refusal
+            self.transport.abort()
 
     async def _open(self) -> None:
         """Begin the conversation when its turn has come, and have it go on to its end.
@@ -210,7 +206,7 @@ class Tunnel(_Pipe):
 
     async def _connect(self, upstream: Upstream, target: str) -> None:
         loop = asyncio.get_running_loop()
-        server = _ServerEnd(self)
+        server = ServerEnd(self)
         try:
             await loop.create_connection(lambda: server, HOST, upstream.port)
         except OSError as exc:
@@ -233,82 +229,9 @@ class Tunnel(_Pipe):
 
     def _refuse(self, error: AnswerError) -> None:
         self.status = error.status
+        if error.of_model or error.status == _TIMEOUT:
+            self._shared.log.write("ERROR", str(error), **self.ask.log_fields)
         headers, body = render_error(error, PLAIN, self.ask)
         lines = [b"HTTP/1.1 %d Refused" % error.status, *(b"%b: %b" % header for header in headers)]
         self.transport.write(b"\r\n".join([*lines, b"connection: close\r\n\r\n"]) + body)
         self.transport.close()
-
-
-class _ServerEnd(_Pipe):
-    """The server's end.
-
-    Args:
-        client: The other one.
-
-    Attributes:
-        over: Resolved when the server says no more.
-        reason: Why, where the edge knows.
-    """
-
-    def __init__(self, client: Tunnel) -> None:
-        self.other = self._client = client
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.reason = ""
-        self._head = b""
-        self._parser: Any = None
-
-    def data_received(self, data: bytes) -> None:
-        """Take the answer to the handshake first, then what is for the client."""
-        if self._client.status == SWITCHED:
-            self._client.pass_on(data)
-        elif self._parser is not None:
-            self._pass_refusal(data)
-        else:
-            self._head += data
-            head, found, rest = self._head.partition(b"\r\n\r\n")
-            if found:
-                self._on_head(head + found, rest)
-            elif len(self._head) > HEAD:
-                self.lose(f"the head of the custom server's answer is larger than {HEAD} bytes")
-
-    def _on_head(self, head: bytes, rest: bytes) -> None:
-        if head.startswith(b"HTTP/1.1 101"):
-            self._client.status = SWITCHED
-            self._client.transport.write(head)
-            if rest:
-                self._client.pass_on(rest)
-            return
-        self._parser = httptools.HttpResponseParser(self)
-        self._pass_refusal(head + rest)
-
-    def _pass_refusal(self, data: bytes) -> None:
-        """Pass on an answer that is no change to websockets; the connection ends with it."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as exc:
-            self.lose(f"the custom server's answer is no HTTP: {exc}")
-            return
-        self._client.transport.write(data)
-
-    def on_headers_complete(self) -> None:
-        """Note the status of a refusal."""
-        self._client.status = self._parser.get_status_code()
-
-    def on_message_complete(self) -> None:
-        """Close when a refusal has been passed on."""
-        asyncio.get_running_loop().call_soon(self.lose, "")
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it went, it is gone
-        """End the client's side."""
-        self.lose("the custom server closed the connection")
-
-    def lose(self, reason: str) -> None:
-        """End both sides."""
-        if self.over.done():
-            return
-        self.over.set_result(None)
-        self.reason = reason
-        if self._client.status == SWITCHED:
-            self._client.say_close(BROKEN, reason)
-        elif self._client.status != GONE:
-            self._client.transport.close()
