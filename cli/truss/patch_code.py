@@ -9,7 +9,7 @@ from truss.facts import FINDS_BY_NAME
 from truss.reach import find_reach
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from truss.config import TrussConfig
@@ -116,6 +116,16 @@ def compare_code(old: Modules, new: Modules, config: TrussConfig, edited: Abstra
         if change is not None:
             return change
     gone = [name for path in edited if path not in new.sources for name in old.names(path)]
+    return _swap(after, new, used, gone)
+
+
+def _swap(after: _Side, new: Modules, used: Sequence[str], gone: Sequence[str]) -> CodeChange:
+    """Return which modules are to be executed again, or why they cannot be."""
+    missing = [
+        path for path in sorted(after.used & new.sources.keys()) if new.wanted(path).intersection(gone)
+    ]
+    if missing:  # where it is still in memory, or on the path, nobody would miss it
+        return CodeChange(f"{missing[0]} imports what was deleted", missing[0])
     present = [path for path in used if path in new.sources]
     modules = sorted(new.importers(present, gone) & after.used)
     for path in modules:
