@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Figure
 
-PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "starlette", "fastapi")
+PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec", "orjson", "starlette", "fastapi")
 
 PAGE = Path(__file__).with_name("page.md.jinja")
 IMAGES_PAGE = Path(__file__).with_name("images.md.jinja")
