@@ -24,14 +24,14 @@ PAGE = Path(__file__).with_name("page.md.jinja")
 IMAGES_PAGE = Path(__file__).with_name("images.md.jinja")
 
 _TWO_PROCESSES = (
-    "about 60 us of CPU a request are uvicorn's, which is all the bare application needs; as much again go to what the "
-    "edge does beyond it (headers, admission, limits, metrics, log, frames), and 30 to the model's process."
+    "the bare application needs 50 to 60 us of CPU a request; ours 60 to 80 in the edge (admission, limits, metrics, "
+    "log, and the frames to and from the worker) and 30 in the model's process."
 )
 
 WHY = {
     "W1 JSON echo, 1 connection": (
         "one request at a time has nothing to share a write or a wake-up with: two processes take turns on the one CPU "
-        "for each, at 230 us in the edge and 90 us in the worker, against 140 and 30 under load."
+        "for each, at some 210 us of CPU together, against 90 under load."
     ),
     "W1 JSON echo, 16 connections": _TWO_PROCESSES,
     "W1 JSON echo, 64 connections": _TWO_PROCESSES,
@@ -39,7 +39,11 @@ WHY = {
         "JSON takes 0.9 ms, for both servers. To hand 10,000 floats to another process and take them back costs 1.2 ms "
         "more, in marshal, the fastest that the standard library has; the worker has nothing else."
     ),
+    "W4 64 paced streams, p99 of first chunk": (
+        "64 calls begin at once, on one CPU, in two processes one after the other."
+    ),
     "W4 64 paced streams, p99 of gap": "each chunk passes a second process; the bare application is at 11 to 12 ms.",
+    "W6 process start to ready": "two interpreters start, and the machine was busy: with nothing beside it, 0.45 s.",
 }
 """What is known of a figure that may not be reached, by the name of the workload."""
 

@@ -154,9 +154,7 @@ class Protocol(HttpToolsProtocol):
         self._call = None
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
-        self.transport.write_whole(  # type: ignore[attr-defined]  # a Joining
-            self.app.direct.opening(self.server_state.default_headers) + rest
-        )
+        self.transport.write(self.app.direct.opening(self.server_state.default_headers) + rest)
         if self._waiting is None:
             self._wait()
 
@@ -179,10 +177,8 @@ class Protocol(HttpToolsProtocol):
         if self._waiting is None:
             self._wait()
         if self._head is not self.scope:
-            self._head, self._head_bytes = (
-                self.scope,
-                0,
-            )  # the first bytes may be of the request before as well
+            self._head = self.scope
+            self._head_bytes = 0  # the first bytes may be of the request before as well
             return
         self._head_bytes += size
         if self._head_bytes > HEAD_LIMIT and self._in_head():

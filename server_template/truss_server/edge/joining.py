@@ -36,7 +36,6 @@ class Joining:
         self._head = b""
         self._looking: asyncio.TimerHandle | None = None
         self.is_closing = transport.is_closing
-        self.write_whole = transport.write  # an answer with its head
 
     def write(self, data: bytes) -> None:
         """Write bytes; part of asyncio.Transport."""
