@@ -28,7 +28,7 @@ PIECE = 64 * 1024
 WINDOW = 256 * 1024
 """Bytes of pieces that may be under way on one stream in one direction before credit is given."""
 
-GRANT = WINDOW // 4
+GRANT = WINDOW - PIECE
 """A receiver gives credit back once it has consumed this much: rarely, and always before a sender is stuck."""
 
 LAST = 0x80
@@ -53,9 +53,13 @@ ERROR = 13  # worker -> edge: the answer ends here, with this error
 CREDIT = 14  # both ways: u32, bytes of pieces that may be sent on top
 CANCEL = 15  # edge -> worker: the client left
 MESSAGE = 16  # both ways: a piece of one marshalled ASGI event of a websocket
+JSON = 17  # both ways: a piece of JSON: the inputs as the client sent them, or an answer that is one value
 
 Call = tuple[str, str, Any, int]
 """Method, framing, the ASGI scope of the request or None, and the generation that is to answer."""
+
+OWN = "own"
+"""Framing of the edge's own questions: their answers are marshalled values."""
 
 Frame = tuple[int, int, bytes]
 """Kind (with its LAST bit), stream, payload."""
@@ -75,10 +79,18 @@ def encode(kind: int, stream: int, payload: bytes | bytearray | memoryview = b""
     Raises:
         WireError: The payload is larger than MAX_PAYLOAD.
     """
-    size = len(payload)
+    return header(kind, stream, len(payload)) + payload
+
+
+def header(kind: int, stream: int, size: int) -> bytes:
+    """Return the header of a frame with a payload of `size` bytes.
+
+    Raises:
+        WireError: That is larger than MAX_PAYLOAD.
+    """
     if size > MAX_PAYLOAD:
         raise WireError(f"a payload of {size} bytes; the limit is {MAX_PAYLOAD}")
-    return _HEADER.pack(size, stream, kind) + payload
+    return _HEADER.pack(size, stream, kind)
 
 
 def encode_credit(stream: int, size: int) -> bytes:
@@ -118,14 +130,18 @@ def unpack(payload: bytes | bytearray | memoryview) -> Any:
         raise WireError(f"a payload that is no value: {exc}") from exc
 
 
-def pieces(kind: int, stream: int, message: bytes | bytearray, last: int = LAST) -> list[bytes]:
-    """Cut bytes into frames of at most PIECE each; `last` (LAST or 0) is set in the kind of the final one."""
-    if len(message) <= PIECE:
-        return [encode(kind | last, stream, message)]
+def pieces(
+    kind: int, stream: int, message: bytes | bytearray, last: int = LAST
+) -> list[tuple[bytes, memoryview]]:
+    """Cut bytes into frames of at most PIECE each: headers and payloads, which are not copied.
+
+    `last` (LAST or 0) is set in the kind of the final one.
+    """
     view = memoryview(message)
-    tail = (len(view) - 1) // PIECE * PIECE
-    frames = [encode(kind, stream, view[at : at + PIECE]) for at in range(0, tail, PIECE)]
-    frames.append(encode(kind | last, stream, view[tail:]))
+    tail = max(len(view) - 1, 0) // PIECE * PIECE
+    whole = header(kind, stream, PIECE)
+    frames = [(whole, view[at : at + PIECE]) for at in range(0, tail, PIECE)]
+    frames.append((header(kind | last, stream, len(view) - tail), view[tail:]))
     return frames
 
 
@@ -181,6 +197,11 @@ class Inbox:
         self._received += size
         if self._received - self._granted > WINDOW:
             raise WireError(f"{self._received - self._granted} bytes under way; the window is {WINDOW}")
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there may be no room for one more piece: the sender waits until some are consumed."""
+        return self._received - self._granted > WINDOW - PIECE
 
     def consumed(self, size: int) -> int:
         """Count bytes that left memory; return the credit to send now, mostly 0."""

@@ -121,7 +121,7 @@ class RawWorker:
         self._streams += 1
         head = wire.pack((method, framing, None, 1))
         frames = [wire.encode(wire.CALL, self._streams, head)]
-        frames += wire.pieces(wire.INPUT, self._streams, wire.pack(inputs))
+        frames += map(b"".join, wire.pieces(wire.INPUT, self._streams, wire.pack(inputs)))
         if then:
             frames.append(wire.encode(then, self._streams))
         self.send(b"".join(frames))
@@ -137,7 +137,7 @@ class RawWorker:
         self.send(wire.encode(wire.CALL, stream, wire.pack(head)))
         for kind in kinds:
             message = wire.pack("x" * size) if kind == wire.INPUT else b"x" * size
-            for frame in wire.pieces(kind, stream, message):
+            for frame in map(b"".join, wire.pieces(kind, stream, message)):
                 payload = len(frame) - 9
                 while self._granted[stream] - self._sent[stream] < payload:
                     self._take(self.next_frame())

@@ -36,6 +36,11 @@ PLAIN = st.recursive(
 )
 
 
+def frames_of(kind: int, stream: int, message: bytes | bytearray, last: int = wire.LAST) -> list[bytes]:
+    """Return the frames of a message."""
+    return [b"".join(parts) for parts in wire.pieces(kind, stream, message, last)]
+
+
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut bytes at places (taken modulo the length)."""
     ends = sorted({place % (len(data) + 1) for place in places})
@@ -68,7 +73,7 @@ def test_messages_survive_any_interleaving(
 ) -> None:
     """Messages that are cut into pieces and mixed come out whole, each ended by exactly one last piece."""
     sent = {stream: bytes([stream]) * size for stream, size in messages.items()}
-    queues = {stream: deque(wire.pieces(kind, stream, message)) for stream, message in sent.items()}
+    queues = {stream: deque(frames_of(kind, stream, message)) for stream, message in sent.items()}
     mixed = []
     turns = deque(order)
     while any(queues.values()):
@@ -94,7 +99,7 @@ def test_messages_survive_any_interleaving(
 @pytest.mark.parametrize("last", [0, wire.LAST])
 def test_pieces_of_every_size(size: int, last: int) -> None:
     """Sizes around a piece give no empty piece, and the mark where it was asked for."""
-    frames = wire.Decoder().feed(b"".join(wire.pieces(wire.DATA, 7, bytearray(size), last)))
+    frames = wire.Decoder().feed(b"".join(frames_of(wire.DATA, 7, bytearray(size), last)))
 
     assert [len(payload) for _, _, payload in frames] == [wire.PIECE] * (size // wire.PIECE) + (
         [size % wire.PIECE] if size % wire.PIECE or not size else []

@@ -1,17 +1,21 @@
 """Bodies at the edge: JSON, or msgpack for clients that speak it, to and from what crosses the wire.
 
-JSON is read by msgspec, which keeps integers of any size, and written by orjson, which is faster with numbers.
+JSON is read by msgspec, which keeps integers of any size, and written by orjson, which is faster with numbers. Where
+the worker can, it reads large bodies and writes answers itself: `truss_server.worker.json_library`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from truss_server import wire
 from truss_server.edge.errors import AnswerError
 from truss_server.edge.json_body import dump_json
+
+if TYPE_CHECKING:
+    from truss_server.edge.exchange import Exchange
 
 _JSON = b"application/json"
 _MSGPACK = b"application/octet-stream"
@@ -41,6 +45,20 @@ def _parse_msgpack(body: bytes) -> bytes:
         return wire.pack(value)
     except (ValueError, TypeError, msgpack.UnpackException) as exc:  # TypeError: a key no dictionary can have
         raise AnswerError(400, f"Invalid msgpack payload: {str(exc) or type(exc).__name__}") from exc
+
+
+def render_answer(exchange: Exchange, data: bytes, *, binary: bool) -> tuple[bytes, bytes]:
+    """Return the content type and the body of an answer that is one value.
+
+    Args:
+        exchange: Brought it.
+        data: All of its bytes.
+        binary: Whether msgpack is wanted.
+
+    Raises:
+        AnswerError: 500, a number in it is too large for the format.
+    """
+    return (_JSON, data) if exchange.json else render_value(wire.unpack(data), binary=binary)
 
 
 def render_value(value: Any, *, binary: bool) -> tuple[bytes, bytes]:

@@ -10,11 +10,11 @@ from truss_server import wire
 from truss_server.edge.admission import ClosedError, OverloadedError, Slot, Slots
 from truss_server.edge.answers import Passing, check, gather
 from truss_server.edge.asks import Ask
-from truss_server.edge.bodies import parse_body, render_value
+from truss_server.edge.bodies import parse_body, render_answer
 from truss_server.edge.client import Client
 from truss_server.edge.direct import Call, Direct
 from truss_server.edge.errors import GONE, AnswerError
-from truss_server.edge.incoming import Intake
+from truss_server.edge.incoming import SMALL, Intake
 from truss_server.edge.large import LARGE, parse_large
 from truss_server.edge.late import Late
 from truss_server.edge.logs import AbortedTransferError, Log
@@ -113,36 +113,44 @@ class ModelRoutes:
             raise AnswerError(405, "this route takes POST", ((b"allow", b"POST"),))
         if (held := self._supervisor.held) is not None:
             await client.unless_gone(asyncio.shield(held))
-        _, facts = self._method(name)
+        link, facts = self._method(name)
         client.ask.check_size(self._settings.body_limit)
-        body, inputs = b"", None
+        messages: list[tuple[int, bytes]] = []
         if facts["request"] and not facts["inputs"]:
             client.take_upload()
         else:
             body = await client.read_body()
-            if facts["inputs"] and len(body) > LARGE and not client.ask.binary:
-                inputs = await client.unless_gone(parse_large(body, self._parsing))
-            elif facts["inputs"]:
-                inputs = parse_body(body, binary=client.ask.binary)
-            if not facts["request"]:
-                body = b""  # a request that waits for its turn need not hold it twice
+            if facts["inputs"]:
+                messages.append(await self._inputs(client, body, link))
+            if facts["inputs"] and facts["request"]:
+                messages.append((wire.BODY, body))
+            del body  # a request that waits for its turn need not hold it twice
         patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
         client.count(patience)
         try:
             exchange = await self._open(client, name, facts)
             try:
                 client.attach(exchange)
-                if inputs is not None:
-                    if not exchange.offer(wire.INPUT, inputs):
-                        await exchange.send(wire.INPUT, inputs)
-                    if facts["request"]:
-                        await exchange.send(wire.BODY, body)
+                for kind, message in messages:
+                    if not exchange.offer(kind, message):
+                        await exchange.send(kind, message)
+                if messages:
                     client.sent()
                 await self._relay(client, exchange, patience, watch)
             finally:
                 exchange.abandon()
         finally:
             patience.close()
+
+    async def _inputs(self, client: Client, body: bytes, link: Link) -> tuple[int, bytes]:
+        """Return the inputs in a request's body as they are sent to the worker, with the kind of their frames."""
+        if client.ask.binary or len(body) <= SMALL:
+            return wire.INPUT, parse_body(body, binary=client.ask.binary)
+        if link.reads_json:
+            return wire.JSON, body
+        if len(body) <= LARGE:
+            return wire.INPUT, parse_body(body, binary=False)
+        return wire.INPUT, await client.unless_gone(parse_large(body, self._parsing))
 
     async def _go_on(self, client: Client, begun: Call) -> None:
         """Bring the answer of a call that was begun before it was known to need all this."""
@@ -217,7 +225,7 @@ class ModelRoutes:
             data = exchange.taken() if exchange.over else await exchange.rest()
             if not client.gone:
                 check(client, exchange, self._log, development=development)
-                content_type, body = render_value(wire.unpack(data), binary=client.ask.binary)
+                content_type, body = render_answer(exchange, data, binary=client.ask.binary)
                 await client.respond(body, content_type)
             return
         patience.between_chunks(self._settings.read_timeout)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.asks import Ask
-from truss_server.edge.bodies import parse_body, render_value
+from truss_server.edge.bodies import parse_body, render_answer
 from truss_server.edge.dialects import ROUTES
 from truss_server.edge.errors import GONE, AnswerError
 from truss_server.edge.incoming import SMALL
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from truss_server.edge.supervisor import Supervisor
 
 _HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+
+_MOMENT = 0.05
+"""Seconds; a call that takes longer than this, or twice this, needs more: its client may leave or lose patience."""
 
 PATHS = {path.encode(): path for path in ROUTES}
 """Paths of such calls, as they are in a request's first line."""
@@ -49,10 +52,10 @@ class Direct:
         self._supervisor = supervisor
         self._slots = slots
         self._metrics = metrics
-        self._limit = min(SMALL, settings.body_limit)
+        self._limit = min(wire.WINDOW, settings.body_limit)
         self._named = settings.control is not None
         self.log = log
-        self.late = Late()
+        self.late = Late(_MOMENT)
         self.cancelled = metrics.cancelled.inc
         self._opening: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
 
@@ -67,21 +70,22 @@ class Direct:
         link, facts = supervisor.link, supervisor.methods.get(name)
         if link is None or facts is None or not supervisor.loaded or supervisor.held is not None:
             return None
-        if facts["request"] or not facts["inputs"] or len(body) > self._limit:
+        large = len(body) > SMALL
+        if facts["request"] or not facts["inputs"] or (large and not link.reads_json):
             return None
         watch = Stopwatch(self._metrics, name)
         ask = Ask(connection.scope, dialect)
         if ask.binary:
             return None
         try:
-            inputs = parse_body(body, binary=False)
+            inputs = body if large else parse_body(body, binary=False)
         except AnswerError:
             return None
-        if len(inputs) > wire.PIECE or (slot := self._slots.take()) is None:
+        if max(len(inputs), len(body)) > self._limit or (slot := self._slots.take()) is None:
             return None
         generation = supervisor.generation
         exchange = link.open((name, ask.framing, None, generation), slot, ask)
-        exchange.offer(wire.INPUT, inputs)
+        exchange.offer(wire.JSON if large else wire.INPUT, inputs)
         call = Call(self, connection, exchange, ask, watch)
         if self._named:
             call.generation = generation
@@ -144,7 +148,7 @@ class Call:
             self.begin()
             return
         try:
-            _, body = render_value(wire.unpack(data), binary=False)
+            _, body = render_answer(exchange, data, binary=False)
         except Exception:  # noqa: BLE001 - whatever it is, ASGI meets it again and tells it
             self.begin()
             return

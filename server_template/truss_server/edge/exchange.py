@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from truss_server.edge.link import Link
 
 
+_PIECES = (wire.DATA, wire.JSON)
+_ENDS = (wire.DATA | wire.LAST, wire.JSON | wire.LAST)
+
+
 class Exchange:
     """One call as the edge sees it: what is sent to the worker, and the answer as it comes in.
 
@@ -29,6 +33,7 @@ class Exchange:
     Attributes:
         head: How the answer begins, once it does: `kind` and what belongs to it; None where it is one value.
         error: How the answer ended, where it ended with an error: payload of ERROR.
+        json: Whether its bytes are one value as JSON; else, without a head, they are one that is marshalled.
         over: Whether nothing more comes: the answer has ended, or nobody waits for it.
         loop: The edge's event loop.
         generation: Of the model that answers.
@@ -42,6 +47,7 @@ class Exchange:
         self.head: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.over = False
+        self.json = False
         self.loop = link.loop
         self._link = link
         self._stream = stream
@@ -59,27 +65,35 @@ class Exchange:
         self._granted = wire.WINDOW
 
     def offer(self, kind: int, message: bytes) -> bool:
-        """Send a whole message if it is small and there is room; else it is to be sent with `send`."""
+        """Send a whole message if there is room for it; else it is to be sent with `send`."""
         if self.over:
             return True
-        if len(message) > wire.PIECE or self._granted - self._sent < wire.PIECE:
+        size = len(message)
+        if self._granted - self._sent < size:
             return False
-        self._sent += len(message)
-        self._link.write(wire.encode(kind | wire.LAST, self._stream, message))
+        self._sent += size
+        if size <= wire.PIECE:
+            self._link.write(wire.encode(kind | wire.LAST, self._stream, message))
+            return True
+        for header, piece in wire.pieces(kind, self._stream, message):
+            self._link.write(header)
+            self._link.write(piece)
         return True
 
     async def send(self, kind: int, message: bytes | memoryview, last: int = wire.LAST) -> None:
         """Send INPUT or BODY bytes of any size, waiting for credit; stops when the call is over."""
-        for at in range(0, max(len(message), 1), wire.PIECE):
-            piece = message[at : at + wire.PIECE]
+        view: memoryview = memoryview(message)
+        for at in range(0, max(len(view), 1), wire.PIECE):
+            piece = view[at : at + wire.PIECE]
             while self._granted - self._sent < len(piece) and not self.over:
                 self._room = self.loop.create_future()
                 await self._room
             if self.over:
                 return
             self._sent += len(piece)
-            final = last if at + wire.PIECE >= len(message) else 0
-            self._link.write(wire.encode(kind | final, self._stream, piece))
+            final = last if at + wire.PIECE >= len(view) else 0
+            self._link.write(wire.header(kind | final, self._stream, len(piece)))
+            self._link.write(piece)
 
     def abandon(self) -> None:
         """Tell the worker that nobody waits any more; what it still says is thrown away."""
@@ -89,8 +103,8 @@ class Exchange:
             self._end()
 
     async def begun(self) -> None:
-        """Wait for the beginning of the answer, or its end."""
-        while self.head is None and not self._chunks and not self.over:
+        """Wait for the beginning of the answer, or its end; where it is one value, for as much as fits the window."""
+        while self.head is None and not self._inbox.is_crowded and not self.over:
             await self._changed()
 
     async def more(self) -> bytes:
@@ -107,10 +121,10 @@ class Exchange:
 
     @property
     def whole(self) -> bytes | None:
-        """The answer, where it is one value that came in one piece; None where it is not, or not yet."""
-        if not self.over or self.error is not None or self.head is not None or len(self._chunks) != 1:
+        """The answer, where it is one value that fits the window; None where it is not, or not yet."""
+        if not self.over or self.error is not None or self.head is not None or not self._chunks:
             return None
-        return self._chunks[0]
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     async def rest(self) -> bytes:
         """Return all bytes of the answer up to its end, in memory."""
@@ -156,12 +170,13 @@ class Exchange:
             WireError: It does not belong here.
         """
         piece = kind & ~wire.LAST
-        done = piece == wire.ERROR or kind == wire.DATA | wire.LAST
-        if piece == wire.DATA:
+        done = piece == wire.ERROR or kind in _ENDS
+        if piece in _PIECES:
+            self.json = piece == wire.JSON
             self._inbox.received(len(payload))
             if payload and not self.over:
                 self._chunks.append(payload)
-            if not done:
+            if not done and (self.head is not None or self._inbox.is_crowded):
                 self._tell()
         elif piece == wire.CREDIT:
             self._granted += wire.decode_credit(payload)

@@ -111,7 +111,7 @@ class Forwarded(Exchange):
     def consumed(self, size: int) -> None:
         """Note that bytes of the answer went to the client."""
         self._unread -= size
-        if self._unread <= wire.GRANT and self._connection is not None:
+        if self._unread <= wire.WINDOW // 4 and self._connection is not None:
             self._connection.resume_reading()
 
     def ends(self) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from truss_server.edge.direct import Call
 
 _BODY = frozenset([b"content-length", b"transfer-encoding"])
+_HEAD_END = b"\r\n\r\n"
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -72,7 +73,9 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._call is not None:
             self._call.begin()  # what follows has to wait for its answer
-        self._at_once = len(data) <= HEAD_LIMIT and not self._in_head()
+        self._at_once = not self._in_head() and (
+            len(data) <= HEAD_LIMIT or data.find(_HEAD_END, 0, HEAD_LIMIT) >= 0
+        )
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from truss_server import wire
@@ -74,7 +75,10 @@ class Incoming:
         self._size = 0
         self._held = 0
         self._pace = Pace(intake.timeout, least, self._on_slow)
-        self._upload: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(_UPLOAD_MESSAGES)
+
+    @cached_property
+    def _upload(self) -> asyncio.Queue[tuple[bytes, int]]:
+        return asyncio.Queue(_UPLOAD_MESSAGES)
 
     async def gather(self, message: Message, receive: Receive) -> bytes:
         """Return a whole body whose first message has come.

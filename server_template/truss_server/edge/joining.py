@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.1
 """Between two looks whether the client of a connection that is not read is still there."""
 
+_LARGE = 64 * 1024
+"""Bytes that are not copied to be joined with a head."""
+
 _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere an end is told in any case
 
 
@@ -46,10 +49,14 @@ class Joining:
                 self._head = self._last(answer, data) if answer.more_body else data
                 return
             self._asked = answer  # for its body, by 100 Continue
-        if self._head:
-            data = self._head + data
-            self._head = b""
-        self._transport.write(data)
+        if not self._head:
+            self._transport.write(data)
+            return
+        head, self._head = self._head, b""
+        if len(data) > _LARGE:
+            self._transport.writelines((head, data))
+        else:
+            self._transport.write(head + data)
 
     def _last(self, answer: RequestResponseCycle, head: bytes) -> bytes:
         """Make an answer the last one where nobody knows whether the request's body is still to come."""

@@ -1,4 +1,7 @@
-"""Large JSON bodies are parsed by a process of their own: msgspec holds the interpreter, and all streams, meanwhile."""
+"""Large JSON bodies that the worker cannot read are parsed by a process of their own.
+
+msgspec holds the interpreter, and with it all streams, meanwhile.
+"""
 
 from __future__ import annotations
 

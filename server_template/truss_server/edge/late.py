@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 MOMENT = 0.005
-"""Seconds between two rounds; a call that is there at two of them is a slow one."""
+"""Seconds; what is there at two rounds is slow."""
 
 
 class Beginner(Protocol):
@@ -17,9 +17,14 @@ class Beginner(Protocol):
 
 
 class Late:
-    """Calls `begin` of what was added and not removed within two rounds. One timer for all."""
+    """Calls `begin` of what was added and not removed within two rounds. One timer for all.
 
-    def __init__(self) -> None:
+    Args:
+        moment: Seconds between two rounds.
+    """
+
+    def __init__(self, moment: float = MOMENT) -> None:
+        self._moment = moment
         self._new: dict[Beginner, None] = {}
         self._old: dict[Beginner, None] = {}
         self._waiting = False
@@ -37,7 +42,7 @@ class Late:
 
     def _wait(self) -> None:
         self._waiting = True
-        asyncio.get_running_loop().call_later(MOMENT, self._round)
+        asyncio.get_running_loop().call_later(self._moment, self._round)
 
     def _round(self) -> None:
         slow, self._old, self._new = self._old, self._new, {}

@@ -33,6 +33,7 @@ class Link(asyncio.Protocol):
 
     Attributes:
         closed: Resolved when the worker has closed its end and all it sent was read.
+        reads_json: Whether the worker can read large bodies itself.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Link(asyncio.Protocol):
         self._streams = 0
         self._transport: asyncio.Transport | None = None
         self._lost = ""
-        self._outbox: list[bytes] = []
+        self._outbox: list[bytes | memoryview] = []
         self.closed: asyncio.Future[None] = loop.create_future()
+        self.reads_json = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; part of asyncio.Protocol."""
@@ -105,10 +107,10 @@ class Link(asyncio.Protocol):
         if len(self._remembered) > BACKGROUND:
             del self._remembered[next(iter(self._remembered))]
 
-    def write(self, frames: bytes) -> None:
-        """Send whole frames, with all others of this turn of the loop: each write wakes the worker.
+    def write(self, frames: bytes | memoryview) -> None:
+        """Send whole frames, or the parts of one in turn, with all others of this turn of the loop.
 
-        What may wait, here and in the transport, is bounded by the windows of the streams.
+        Each write wakes the worker. What may wait, here and in the transport, is bounded by the windows of the streams.
         """
         if not self._outbox:
             self.loop.call_soon(self._flush)
@@ -117,7 +119,10 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         frames, self._outbox = self._outbox, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(frames))
+            if sum(map(len, frames)) > wire.PIECE:
+                self._transport.writelines(frames)  # no copy
+            else:
+                self._transport.write(b"".join(frames))
 
     def give_up(self, reason: str) -> None:
         """End every call because the server cannot wait for it any longer."""

@@ -89,7 +89,7 @@ class Upstream(Link):
         """Return how many requests run."""
         return len(self._forwarded) + len(self.tunnels)
 
-    def write(self, frames: bytes) -> None:
+    def write(self, frames: bytes | memoryview) -> None:
         """Send nothing: this one knows no frames."""
 
     def give_up(self, reason: str) -> None:

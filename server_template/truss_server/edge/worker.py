@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
+from truss_server.edge.json_body import EXTENSION
 from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
 from truss_server.edge.processes import describe_exit, kill_group
@@ -163,7 +164,7 @@ class Worker:
         if self.link is None or asked in self._unanswered:
             return None
         exchange = self.link.open(
-            (method, "lines", None, self.generation), lambda **_: self._unanswered.discard(asked)
+            (method, wire.OWN, None, self.generation), lambda **_: self._unanswered.discard(asked)
         )
         try:
             answer = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
@@ -255,6 +256,7 @@ class Worker:
             "-u",  # what the model prints is to be seen when it prints it
             str(_BOOT),
             *arguments,
+            *("--orjson", EXTENSION),
             *(["--swaps"] if version.swaps else []),
             *(["--spare"] if self._spare else []),
             pass_fds=[theirs.fileno()],
@@ -270,6 +272,8 @@ class Worker:
             self._on_broken(f"it speaks protocol {state['protocol']}, not {wire.PROTOCOL}")
         elif "protocol" in state:
             self._greeted = True
+            if self.link is not None:
+                self.link.reads_json = state["json"]
             self._tell()
         elif state.get("state") == "loading":
             self._spare = False

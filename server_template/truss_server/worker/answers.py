@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
+from truss_server.worker import json_library
 from truss_server.worker.calls import ClientLeftError
 from truss_server.worker.encode import binary, plain
 from truss_server.worker.framing import Framer
@@ -27,7 +28,7 @@ def is_response(value: Any) -> bool:
 
 
 def encode_value(call: Call, value: Any) -> bytes:
-    """Return a value as it crosses the wire; bytes in binary framing are a stream.
+    """Return a value as it crosses the wire: JSON, or marshalled for the edge to write; bytes may be a stream.
 
     Raises:
         UnserializableError: It has no such form.
@@ -35,7 +36,13 @@ def encode_value(call: Call, value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray)) and call.framing == "binary":
         call.begin("stream", content_type="application/octet-stream")
         return bytes(value)
-    return wire.pack(binary(value) if call.framing == "binary" else plain(value))
+    if call.framing == "binary":
+        return wire.pack(binary(value))
+    if call.framing == wire.OWN or not json_library.is_here():
+        return wire.pack(plain(value))
+    data = json_library.dump(value)
+    call.begin_json()
+    return data
 
 
 def send_value(call: Call, data: bytes) -> None:

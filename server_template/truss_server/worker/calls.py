@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server import wire
@@ -52,6 +53,7 @@ class Call:
         socket: The events of a websocket.
         consumed: Called with the size of what the model took of body or messages, so that credit can be given.
         inputs: The parsed request body, where the method asked for it.
+        text: The request body, JSON, where it is still to be parsed.
         cancelled: Whether the client left.
         ended: Whether the answer has ended.
         on_cancel: Called by the reader when the client leaves.
@@ -67,6 +69,7 @@ class Call:
         self.socket: Socket | None = None
         self.consumed: Callable[[int], None] = _consumed
         self.inputs: Any = None
+        self.text: bytes | bytearray | None = None
         self.cancelled = False
         self.on_cancel: Callable[[], object] = _nothing
         self.on_credit: Callable[[], object] = _nothing
@@ -75,6 +78,7 @@ class Call:
         self.ended = False
         self._lock = threading.Lock()
         self._head = b""
+        self._kind = wire.DATA
         self._pending: list[bytes] = []
         self._flush_asked = False
         self._written_at = 0.0
@@ -94,6 +98,10 @@ class Call:
                 is to be done after it.
         """
         self._head = wire.encode(wire.HEAD, self.stream, wire.pack({"kind": kind, **fields}))
+
+    def begin_json(self) -> None:
+        """Decide that the answer is one value, written as JSON."""
+        self._kind = wire.JSON
 
     def offer(self, piece: bytes) -> bool:
         """Send a piece of at most PIECE bytes, now or joined with its neighbours.
@@ -201,9 +209,9 @@ class Call:
         self._pending.clear()
         head, self._head = self._head, b""
         if len(data) <= wire.PIECE:
-            frames = wire.encode(wire.DATA | last, self.stream, data)
+            frames = wire.encode(self._kind | last, self.stream, data)
         else:
-            frames = b"".join(wire.pieces(wire.DATA, self.stream, data, last))
+            frames = b"".join(chain.from_iterable(wire.pieces(self._kind, self.stream, data, last)))
         (send or self._channel.send)(head + frames if head else frames)
         self._written_at = time.monotonic()
 

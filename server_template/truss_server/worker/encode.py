@@ -47,7 +47,7 @@ def plain(value: Any, path: str = "output") -> Any:
     Raises:
         UnserializableError: Something in it has no such form.
     """
-    return _walk(value, path, 0, _to_json)
+    return _walk(value, path, 0, to_json)
 
 
 def binary(value: Any) -> Any:
@@ -101,14 +101,18 @@ def _key(key: Any, path: str) -> str:
     closer = key
     with contextlib.suppress(UnserializableError):
         for _ in range(_MAX_STEPS):
-            closer = closer if type(closer) in PLAIN else _to_json(closer)
+            closer = closer if type(closer) in PLAIN else to_json(closer)
         if type(closer) in _SCALARS:
             return closer if isinstance(closer, str) else json.dumps(closer)
     raise UnserializableError(f"{path} has a key of type {_name(key)}; JSON has only text keys")
 
 
-def _to_json(value: Any) -> Any:
-    """Turn one object into something closer to plain."""
+def to_json(value: Any) -> Any:
+    """Turn one object into something closer to plain.
+
+    Raises:
+        UnserializableError: There is nothing such.
+    """
     for types, convert in _FORMS:
         if isinstance(value, types):
             return convert(value)
@@ -163,7 +167,7 @@ def _to_msgpack(value: Any) -> Any:
     for is_it, convert in FOREIGN_TYPED:
         if is_it(type(value), value):
             return convert(value)
-    return _to_json(value)
+    return to_json(value)
 
 
 def _marked_array(value: Any) -> Marked:

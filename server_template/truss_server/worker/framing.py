@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from truss_server.plain_json import dump_plain
+from truss_server.worker import json_library
 from truss_server.worker.encode import plain
 
 _EVENTS = "text/event-stream"
@@ -59,8 +59,8 @@ class Framer:
             if not self._raw:
                 return self._text(data)
             return self._noted(data) if self._sse else data
-        value = plain(item, "chunk")
-        text = dump_plain(value)
+        value = plain(item, "chunk") if self._framing == "named" else item
+        text = json_library.dump(value, "chunk")
         if self._raw is None:
             self._begin("application/x-ndjson", raw=False)
         if not self._sse:
@@ -85,7 +85,7 @@ class Framer:
     def _text(self, item: str | bytes) -> bytes:
         """Return text, or bytes, as a line or an event between those of objects."""
         if not self._sse:
-            return dump_plain(plain(item)) + b"\n"
+            return json_library.dump(item) + b"\n"
         text = item if isinstance(item, str) else _written(item)
         if _is_event(text) and text.endswith("\n\n"):
             return text.encode("utf-8", "replace")

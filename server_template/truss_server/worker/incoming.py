@@ -45,7 +45,7 @@ class Incoming:
         self._start = submit
         self._started = False
         self._inbox = wire.Inbox()
-        self._inputs: bytes | bytearray = b""
+        self._inputs: list[bytes] = []
         self._body: bytes | bytearray = b""
         call.consumed = self._consumed
         if call.is_websocket:
@@ -70,8 +70,8 @@ class Incoming:
         """
         last = bool(kind & wire.LAST)
         piece = kind & ~wire.LAST
-        if piece == wire.INPUT:
-            self._take_input(payload, last)
+        if piece in (wire.INPUT, wire.JSON):
+            self._take_input(payload, last, json=piece == wire.JSON)
         elif piece == wire.CREDIT:
             self._call.grant(wire.decode_credit(payload))
         elif piece == wire.CANCEL:
@@ -87,17 +87,20 @@ class Incoming:
         else:
             raise wire.WireError(f"a frame of kind {kind} on stream {self._call.stream}")
 
-    def _take_input(self, payload: bytes, last: bool) -> None:
-        if last and not self._inputs:
-            self._call.inputs = wire.unpack(payload)
-        else:
+    def _take_input(self, payload: bytes, last: bool, *, json: bool) -> None:
+        inputs: bytes | bytearray = payload
+        if not last or self._inputs:
             self._inbox.received(len(payload))
-            self._inputs = self._inputs or bytearray()
-            self._inputs += payload
+            self._inputs.append(payload)
             self._consumed(len(payload))
-            if last:
-                self._call.inputs = wire.unpack(self._inputs)
-                self._inputs = b""
+        if last and self._inputs:
+            inputs = bytearray().join(self._inputs)
+            self._inputs.clear()
+        if last:
+            if json:  # not read here: it may be long, and other calls wait for this thread
+                self._call.text = inputs
+            else:
+                self._call.inputs = wire.unpack(inputs)
         if last and not self._method.request:
             self._submit()
 

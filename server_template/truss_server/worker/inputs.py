@@ -7,6 +7,7 @@ import typing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from truss_server.worker import json_library
 from truss_server.worker.encode import revive
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ def take_inputs(call: Call) -> Any:
     """Return the inputs of a call; what a msgpack body marks is turned into what it stands for.
 
     Raises:
-        InvalidInputError: Something is marked that it is not.
+        InvalidInputError: They are no JSON, or something is marked that it is not.
     """
+    if call.text is not None:
+        text, call.text = call.text, None
+        try:
+            return json_library.load(text)
+        except (ValueError, RecursionError) as exc:
+            raise InvalidInputError(f"Invalid JSON payload: {exc}") from None
     if call.framing != "binary":
         return call.inputs
     try:

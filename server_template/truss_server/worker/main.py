@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from truss_server import wire
 from truss_server.protocol import MANIFEST, Manifest
+from truss_server.worker import json_library
 from truss_server.worker.calls import Call
 from truss_server.worker.channel import Channel
 from truss_server.worker.execute import Executor
@@ -93,6 +94,7 @@ def main() -> NoReturn:
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
     parser.add_argument("--generation", type=int, required=True, help="number of what is loaded")
+    parser.add_argument("--orjson", default="", help="extension module of the server's JSON library")
     parser.add_argument("--swaps", action="store_true", help="be ready to take new code later")
     parser.add_argument("--spare", action="store_true", help="wait to be told what else to load")
     args = parser.parse_args()
@@ -142,7 +144,14 @@ def run(sock: socket.socket, args: argparse.Namespace) -> int:
         wire.encode(
             wire.HELLO,
             0,
-            wire.pack({"protocol": wire.PROTOCOL, "python": platform.python_version(), "pid": os.getpid()}),
+            wire.pack(
+                {
+                    "protocol": wire.PROTOCOL,
+                    "python": platform.python_version(),
+                    "pid": os.getpid(),
+                    "json": json_library.borrow(args.orjson),
+                }
+            ),
         )
     )
     server.start()
