@@ -36,8 +36,8 @@ WHY = {
     "W1 JSON echo, 16 connections": _TWO_PROCESSES,
     "W1 JSON echo, 64 connections": _TWO_PROCESSES,
     "W2 10,000 floats, 8 connections": (
-        "JSON takes 0.9 ms, for both servers. To hand 10,000 floats to another process and take them back costs 1.2 ms "
-        "more, in marshal, the fastest that the standard library has; the worker has nothing else."
+        "JSON takes 0.6 ms, for both servers. Ours passes 340 KB through a second process, 0.4 ms in the kernel alone, "
+        "and sees to it that integers of any size stay exact, 0.1 ms."
     ),
     "W4 64 paced streams, p99 of first chunk": (
         "64 calls begin at once, on one CPU, in two processes one after the other."
