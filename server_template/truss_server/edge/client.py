@@ -122,7 +122,7 @@ class Client:
         self._listening = True
         connection = self.connection
         connection.on_lost = self._left
-        if connection.lost:  # and not only closing, of which uvicorn knows nothing yet
+        if connection.transport.is_closing():
             self._left()
 
     def count(self, patience: Patience) -> None:

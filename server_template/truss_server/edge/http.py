@@ -30,11 +30,9 @@ class Protocol(HttpToolsProtocol):
 
     Attributes:
         on_lost: Called when the client is gone, by the request that cannot wait for the message that says so.
-        lost: Whether it is gone.
     """
 
     on_lost: Callable[[], None] | None = None
-    lost = False
     cycle: Any  # of the newest request; None before the first, which uvicorn's types deny
     running: Any = None  # cycle of the request that is answered now, or was last
     scope: Any
@@ -57,7 +55,6 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client is gone; part of asyncio.Protocol."""
-        self.lost = True
         for cycle in [self.running, *(cycle for cycle, _ in self.pipeline)]:
             if cycle is not None:
                 cycle.disconnected = not cycle.response_complete
