@@ -91,6 +91,32 @@ def test_who_does_not_come_to_the_point(
     assert (b'"the request' in answer) == bool(status)
 
 
+def test_a_head_has_its_time(servers: Servers) -> None:
+    """The time for a head is counted from its first bytes, however long the connection was idle, or busy, before."""
+    request = request_bytes("/predict", "abc")
+    edge = servers.start(MODEL, options=["--client-timeout", "3"])
+    with edge.connect() as late, edge.connect() as busy:
+        quiet(late, 1.0)
+        busy.sendall(request)
+        read_until(busy, b"\r\n\r\n3")
+        busy.sendall(b"POST /pre")
+        begun = time.monotonic()
+        quiet(late, 1.0)
+        late.sendall(request[:20])
+        assert read_to_end(busy).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - begun < 3.8
+        late.sendall(request[20:])
+        assert read_until(late, b"\r\n\r\n3").startswith(b"HTTP/1.1 200")
+
+
+def quiet(sock: socket.socket, seconds: float) -> None:
+    """See that nothing comes for so long."""
+    sock.settimeout(seconds)
+    with pytest.raises(TimeoutError):
+        sock.recv(1)
+    sock.settimeout(30)
+
+
 def trickle(sock: socket.socket, more: bytes) -> bytes:
     """Send some bytes every tenth of a second until an answer, or the end, comes; return it."""
     sock.settimeout(0.1)
@@ -185,6 +211,17 @@ def test_who_does_not_read(edge: Edge, value: str, headers: str) -> None:
         wait_until(lambda: not descriptors(edge) - before, 15, what="the end of the connection")
         if value == "endless":
             edge.gates.wait("closed")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+def test_who_goes_on_asking_and_does_not_read(edge: Edge, path: str) -> None:
+    """A client that takes nothing of its answers is cut off, whatever it asks meanwhile."""
+    before = descriptors(edge)
+    with edge.connect(receive_buffer=4096) as sock:
+        for _ in range(2):
+            sock.sendall(request_bytes(path, "large"))
+        wait_until(lambda: descriptors(edge) - before, what="the connection")
+        wait_until(lambda: not descriptors(edge) - before, 15, what="the end of the connection")
 
 
 def descriptors(edge: Edge) -> set[str]:

@@ -126,7 +126,7 @@ class ModelRoutes:
                 inputs = parse_body(body, binary=client.ask.binary)
             if not facts["request"]:
                 body = b""  # a request that waits for its turn need not hold it twice
-        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        patience = Patience(client, self._settings.request_timeout)
         client.count(patience)
         try:
             exchange = await self._open(client, name, facts)
@@ -147,7 +147,7 @@ class ModelRoutes:
     async def _go_on(self, client: Client, begun: Call) -> None:
         """Bring the answer of a call that was begun before it was known to need all this."""
         client.generation = begun.generation
-        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        patience = Patience(client, self._settings.request_timeout)
         client.count(patience)
         client.begin()
         try:

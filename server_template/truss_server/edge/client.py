@@ -175,10 +175,6 @@ class Client:
         what = "the model was silent" if self._exchange is not None else "it waited for its turn"
         self.end(AnswerError(504, f"{what} for {seconds:g} s"))
 
-    def abort(self) -> None:
-        """Cut the connection, whatever waits to be sent."""
-        self.connection.transport.abort()
-
     def _left(self) -> None:
         self.gone = True
         self._stop()
