@@ -123,6 +123,7 @@ class Client:
         connection = self.connection
         connection.on_lost = self._left
         if connection.transport.is_closing():
+            connection.running.disconnected = True  # as uvicorn is told in a moment
             self._left()
 
     def count(self, patience: Patience) -> None:
