@@ -69,8 +69,6 @@ class Passing:
             AbortedTransferError: It broke after its head was sent.
         """
         client, exchange = self._client, self._exchange
-        if client.gone:
-            return
         status, headers = _opening(exchange.head or {})
         await client.start(status, headers)
         await self._body(bare=status in BODILESS)
