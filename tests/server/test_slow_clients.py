@@ -164,7 +164,7 @@ def test_a_head_over_the_limit_is_431(edge: Edge) -> None:
     health = edge.http.get("/health/live", headers={"x-large": "x" * 70_000})
 
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert answer.endswith(b'"the request\'s head is larger than 65536 bytes"}')
+    assert b'{"error":"the request\'s head is larger than 65536 bytes","request_id":' in answer
     assert health.status_code == 431
 
 
@@ -175,15 +175,35 @@ def memory(edge: Edge) -> int:
     return int(line.split()[1]) * 1024
 
 
-def test_what_is_no_http(edge: Edge) -> None:
-    """What cannot be parsed is refused in the shape of all errors."""
-    with edge.connect() as sock:
-        sock.sendall(b"nonsense\r\n\r\n")
-        answer = read_to_end(sock)
+LENGTHS = b"x-request-id: mine\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
 
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"content-type: application/json" in answer
-    assert answer.endswith(b'{"error":"this is no HTTP request"}')
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (b"nonsense\r\n\r\n", b'{"error":"this is no HTTP request: Invalid method encountered"'),
+        (
+            HEAD + LENGTHS,
+            b'{"error":"this is no HTTP request: Duplicate Content-Length","request_id":"mine"}',
+        ),
+        (
+            HEAD.replace(b"predict", b"v1/messages") + LENGTHS,
+            b'{"type":"error","error":{"type":"invalid_request',
+        ),
+    ],
+    ids=["nonsense", "a plain route", "Anthropic's"],
+)
+def test_what_is_no_http(edge: Edge, sent: bytes, error: bytes) -> None:
+    """What cannot be parsed is refused with why, in the shape of all errors on its route, and with its id."""
+    with edge.connect() as sock:
+        sock.sendall(sent)
+        head, _, body = read_to_end(sock).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/json" in head
+    assert b"x-request-id: " in head
+    assert body.startswith(error)
+    assert b'"request_id":"' in body
 
 
 @pytest.mark.parametrize("cut", [0, 20, 150], ids=["one packet", "in the head", "in the body"])

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from truss_server.edge.asks import HEAD_LIMIT
-from truss_server.edge.dialects import PLAIN
+from truss_server.edge.asks import HEAD_LIMIT, Ask
 from truss_server.edge.direct import PATHS
+from truss_server.edge.errors import AnswerError
+from truss_server.edge.failures import render_error
 from truss_server.edge.flow import Flow
 from truss_server.edge.joining import Joining
+from truss_server.edge.routes import find_dialect
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,6 +37,7 @@ class Protocol(HttpToolsProtocol):
     cycle: Any  # of the newest request; None before the first, which uvicorn's types deny
     running: Any = None  # cycle of the request that is answered now, or was last
     scope: Any
+    url = b""
     _head: Any = None  # scope of the head that is incomplete
     _head_bytes = 0
     _begun: Any = None  # scope of the newest request whose head is complete
@@ -79,11 +82,11 @@ class Protocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as exc:
             if self._trailers.size > HEAD_LIMIT:
                 self.refuse(431, f"the request's trailers are larger than {HEAD_LIMIT} bytes")
             else:
-                self.refuse(400, "this is no HTTP request")
+                self.refuse(400, f"this is no HTTP request: {exc}")
         else:
             if self._body is not None:  # more of it is to come
                 self._to_asgi(complete=False)
@@ -218,11 +221,12 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         if self._is_idle():  # else nothing can be said in the middle of an answer
-            body = PLAIN.error(status, message)
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            self.transport.write(
-                f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
-            )
+            dialect = find_dialect(self.url.decode("latin-1"))
+            ask = Ask(self.scope or {"headers": []}, dialect)
+            headers, body = render_error(AnswerError(status, message), dialect, ask)
+            lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+            lines += [b"%b: %b" % header for header in [*headers, (b"connection", b"close")]]
+            self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
 
     def wake(self) -> None:
