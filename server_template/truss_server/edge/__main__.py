@@ -185,7 +185,11 @@ def _install_signals(server: uvicorn.Server, supervisor: Supervisor, slots: Slot
 def _listen(settings: Settings) -> socket.socket:
     """Return the listening socket, inherited or new."""
     if settings.fd is not None:
-        return socket.socket(fileno=settings.fd)
+        listener = socket.socket(fileno=settings.fd)
+        listener.set_inheritable(
+            False
+        )  # or the model's process would keep the port open when this one has closed it
+        return listener
     return socket.create_server((settings.host, settings.port), backlog=2048)
 
 
