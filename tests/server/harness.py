@@ -45,6 +45,7 @@ class Edge:
         options: More command line.
         environ: More environment variables.
         send_buffer: Bytes the kernel may hold for each client, where a test counts them.
+        inherited: More descriptors it is started with.
 
     Attributes:
         records: The log so far, a record each line.
@@ -62,6 +63,7 @@ class Edge:
         options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         send_buffer: int | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.root = root
         self.control = root.with_name(f"{root.name}-control")
@@ -88,7 +90,7 @@ class Edge:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                pass_fds=[listener.fileno()],
+                pass_fds=[listener.fileno(), *inherited],
                 env={**_clean_environ(), **(environ or {})},
             )
         no_keepalive = httpx.Limits(max_keepalive_connections=0)

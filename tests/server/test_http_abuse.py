@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,6 @@ from tests.server.raw_http import read_to_end, read_until, request_bytes
 from tests.server.test_admission import metric
 
 if TYPE_CHECKING:
-    import socket
-
     from tests.server.harness import Edge, Servers
 
 MODEL = """
@@ -25,6 +24,8 @@ class Model:
         if isinstance(inputs, dict) and "hold" in inputs:
             gates.mark(f"{inputs['hold']}-held")
             gates.wait(inputs["hold"])
+        if inputs == "stream":
+            return (str(number) for number in range(1000))
         if inputs == "count":
             return self.count()
         return inputs
@@ -152,6 +153,19 @@ def test_clients_that_leave_pipelines_behind_are_no_errors(edge: Edge) -> None:
             sock.sendall(request_bytes("/predict?x", {"n": number}) * (number % 5 + 1))
             if number % 2:
                 sock.recv(1)
+    wait_until(lambda: metric(edge, "truss_running") == 0, what="the end of the calls")
+    assert edge.call("after") == "after"
+
+    assert [record for record in edge.records[before:] if record["levelname"] == "ERROR"] == []
+
+
+def test_clients_that_leave_before_their_stream_begins_are_no_errors(edge: Edge) -> None:
+    """Who closes the connection right behind a request has left; no library complains that the answer is missing."""
+    before = len(edge.records)
+    for _ in range(200):
+        with edge.connect() as sock:
+            sock.sendall(request_bytes("/predict", "stream"))
+            sock.shutdown(socket.SHUT_WR)
     wait_until(lambda: metric(edge, "truss_running") == 0, what="the end of the calls")
     assert edge.call("after") == "after"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -47,6 +48,12 @@ class Model:
         if x == "pool":
             with multiprocessing.get_context("fork").Pool(2) as pool:
                 return pool.map(square, range(4))
+        if x == "leave a child":
+            if os.fork() == 0:
+                os.setsid()
+                gates.wait("end")
+                os._exit(0)
+            return "left"
         if x == "terminate":
             process = multiprocessing.get_context("fork").Process(target=gates.wait, args=("never",))
             process.start()
@@ -83,13 +90,27 @@ def test_sigterm_lets_a_stream_finish(servers: Servers) -> None:
 
 
 def refuses(edge: Edge) -> bool:
-    """Tell whether new connections are refused; one that is accepted at the last moment is closed."""
+    """Tell whether new connections are refused: nobody listens any more, the model's process neither."""
     try:
-        with edge.connect() as sock:
-            sock.settimeout(5)
-            return sock.recv(1) == b""
-    except ConnectionError:
+        with edge.connect():
+            return False
+    except ConnectionRefusedError:
         return True
+
+
+def test_the_model_inherits_nothing(servers: Servers) -> None:
+    """What the server was started with, a lock for example, ends with it, whatever the model leaves behind."""
+    lock, held = os.pipe()
+    edge = servers.start(STREAMING, inherited=[held])
+    os.close(held)
+
+    assert edge.call("leave a child") == "left"
+    edge.signal(signal.SIGKILL)
+    edge.wait_exit()
+
+    assert select.select([lock], [], [], 10)[0] == [lock]
+    os.close(lock)
+    edge.gates.open("end")
 
 
 DRAINED = """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truss_server.edge.admission import OverloadedError, Slots
+from truss_server.edge.admission import ClosedError, OverloadedError, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +64,12 @@ def test_what_runs_long_is_expected_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(
     limit=st.integers(1, 3),
-    steps=st.lists(st.tuples(st.sampled_from(["arrive", "give up", "finish", "turn"]), st.integers(0, 9))),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["arrive", "give up", "finish", "turn", "close"]), st.integers(0, 9))
+    ),
 )
 def test_no_slot_is_lost(limit: int, steps: list[tuple[str, int]]) -> None:
-    """Whatever the order of arrivals, ends and clients that give up: never more than the limit, at last all free."""
+    """Whoever comes, ends, gives up or is stopped in whatever order: never more than the limit, at last all free."""
 
     async def scenario() -> None:
         slots = Slots(limit, 100)
@@ -80,16 +82,18 @@ def test_no_slot_is_lost(limit: int, steps: list[tuple[str, int]]) -> None:
                 waiting[number % len(waiting)].cancel()
             elif step == "finish" and running:
                 running.pop(number % len(running)).result()()
+            elif step == "close":
+                slots.close()
             else:
                 await asyncio.sleep(0)
                 done = [task for task in waiting if task.done()]
                 waiting = [task for task in waiting if not task.done()]
-                running += [task for task in done if not task.cancelled()]
+                running += [task for task in done if not task.cancelled() and task.exception() is None]
                 assert len(running) <= limit
         for task in waiting:
             task.cancel()
         for task in waiting:
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, ClosedError):
                 await task
                 running.append(task)
         for task in running:

@@ -91,6 +91,32 @@ def test_who_does_not_come_to_the_point(
     assert (b'"the request' in answer) == bool(status)
 
 
+def test_a_head_has_its_time(servers: Servers) -> None:
+    """The time for a head is counted from its first bytes, however long the connection was idle, or busy, before."""
+    request = request_bytes("/predict", "abc")
+    edge = servers.start(MODEL, options=["--client-timeout", "3"])
+    with edge.connect() as late, edge.connect() as busy:
+        quiet(late, 1.0)
+        busy.sendall(request)
+        read_until(busy, b"\r\n\r\n3")
+        busy.sendall(b"POST /pre")
+        begun = time.monotonic()
+        quiet(late, 1.0)
+        late.sendall(request[:20])
+        assert read_to_end(busy).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - begun < 3.8
+        late.sendall(request[20:])
+        assert read_until(late, b"\r\n\r\n3").startswith(b"HTTP/1.1 200")
+
+
+def quiet(sock: socket.socket, seconds: float) -> None:
+    """See that nothing comes for so long."""
+    sock.settimeout(seconds)
+    with pytest.raises(TimeoutError):
+        sock.recv(1)
+    sock.settimeout(30)
+
+
 def trickle(sock: socket.socket, more: bytes) -> bytes:
     """Send some bytes every tenth of a second until an answer, or the end, comes; return it."""
     sock.settimeout(0.1)
@@ -138,7 +164,7 @@ def test_a_head_over_the_limit_is_431(edge: Edge) -> None:
     health = edge.http.get("/health/live", headers={"x-large": "x" * 70_000})
 
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert answer.endswith(b'"the request\'s head is larger than 65536 bytes"}')
+    assert b'{"error":"the request\'s head is larger than 65536 bytes","request_id":' in answer
     assert health.status_code == 431
 
 
@@ -149,15 +175,35 @@ def memory(edge: Edge) -> int:
     return int(line.split()[1]) * 1024
 
 
-def test_what_is_no_http(edge: Edge) -> None:
-    """What cannot be parsed is refused in the shape of all errors."""
-    with edge.connect() as sock:
-        sock.sendall(b"nonsense\r\n\r\n")
-        answer = read_to_end(sock)
+LENGTHS = b"x-request-id: mine\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
 
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"content-type: application/json" in answer
-    assert answer.endswith(b'{"error":"this is no HTTP request"}')
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (b"nonsense\r\n\r\n", b'{"error":"this is no HTTP request: Invalid method encountered"'),
+        (
+            HEAD + LENGTHS,
+            b'{"error":"this is no HTTP request: Duplicate Content-Length","request_id":"mine"}',
+        ),
+        (
+            HEAD.replace(b"predict", b"v1/messages") + LENGTHS,
+            b'{"type":"error","error":{"type":"invalid_request',
+        ),
+    ],
+    ids=["nonsense", "a plain route", "Anthropic's"],
+)
+def test_what_is_no_http(edge: Edge, sent: bytes, error: bytes) -> None:
+    """What cannot be parsed is refused with why, in the shape of all errors on its route, and with its id."""
+    with edge.connect() as sock:
+        sock.sendall(sent)
+        head, _, body = read_to_end(sock).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/json" in head
+    assert b"x-request-id: " in head
+    assert body.startswith(error)
+    assert b'"request_id":"' in body
 
 
 @pytest.mark.parametrize("cut", [0, 20, 150], ids=["one packet", "in the head", "in the body"])
@@ -185,6 +231,17 @@ def test_who_does_not_read(edge: Edge, value: str, headers: str) -> None:
         wait_until(lambda: not descriptors(edge) - before, 15, what="the end of the connection")
         if value == "endless":
             edge.gates.wait("closed")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+def test_who_goes_on_asking_and_does_not_read(edge: Edge, path: str) -> None:
+    """A client that takes nothing of its answers is cut off, whatever it asks meanwhile."""
+    before = descriptors(edge)
+    with edge.connect(receive_buffer=4096) as sock:
+        for _ in range(2):
+            sock.sendall(request_bytes(path, "large"))
+        wait_until(lambda: descriptors(edge) - before, what="the connection")
+        wait_until(lambda: not descriptors(edge) - before, 15, what="the end of the connection")
 
 
 def descriptors(edge: Edge) -> set[str]:

@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -189,9 +190,21 @@ def _listen(settings: Settings) -> socket.socket:
     return socket.create_server((settings.host, settings.port), backlog=2048)
 
 
+def _keep_what_was_inherited() -> None:
+    """Have no process of the model inherit what this one did: it would hold the port open, or a lock.
+
+    uvloop leaves open in a child what is inheritable.
+    """
+    for path in Path("/dev/fd").iterdir():
+        if int(path.name) > sys.stderr.fileno():
+            with suppress(OSError):  # of the listing itself
+                os.set_inheritable(int(path.name), False)
+
+
 def main() -> int:
     """Run the edge; return its exit code."""
     settings = read_settings()
+    _keep_what_was_inherited()
     log = Log(LogFile(settings.log_file) if settings.log_file else None)
     logging.basicConfig(handlers=[LibraryHandler(log)], level=logging.WARNING, force=True)
     try:

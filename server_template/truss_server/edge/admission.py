@@ -141,10 +141,11 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():
+            if turn.cancelled():
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+            elif turn.exception() is None:
                 self._hand_on()  # the turn came at the moment the caller gave up
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
             raise
         return self._slot()
 

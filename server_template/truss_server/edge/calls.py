@@ -125,7 +125,7 @@ class ModelRoutes:
             if facts["inputs"] and facts["request"]:
                 messages.append((wire.BODY, body))
             del body  # a request that waits for its turn need not hold it twice
-        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        patience = Patience(client, self._settings.request_timeout)
         client.count(patience)
         try:
             exchange = await self._open(client, name, facts)
@@ -155,7 +155,7 @@ class ModelRoutes:
     async def _go_on(self, client: Client, begun: Call) -> None:
         """Bring the answer of a call that was begun before it was known to need all this."""
         client.generation = begun.generation
-        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        patience = Patience(client, self._settings.request_timeout)
         client.count(patience)
         client.begin()
         try:

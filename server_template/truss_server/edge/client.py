@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from truss_server.edge.errors import GONE, AnswerError, gone
 from truss_server.edge.failures import render_error
 from truss_server.edge.incoming import Incoming, Intake, gathered
+from truss_server.edge.unframed import VERSION, Unframed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -54,7 +55,7 @@ class Client:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, ask: Ask, intake: Intake) -> None:
         self.scope = scope
-        self.send = send
+        self.send = send if scope["http_version"] != VERSION else Unframed(scope, send)
         self.ask = ask
         self.status = GONE
         self.gone = False
@@ -123,6 +124,7 @@ class Client:
         connection = self.connection
         connection.on_lost = self._left
         if connection.transport.is_closing():
+            connection.running.disconnected = True  # as uvicorn is told in a moment
             self._left()
 
     def count(self, patience: Patience) -> None:
@@ -175,10 +177,6 @@ class Client:
         what = "the model was silent" if self._exchange is not None else "it waited for its turn"
         self.end(AnswerError(504, f"{what} for {seconds:g} s"))
 
-    def abort(self) -> None:
-        """Cut the connection, whatever waits to be sent."""
-        self.connection.transport.abort()
-
     def _left(self) -> None:
         self.gone = True
         self._stop()
@@ -220,7 +218,8 @@ class Client:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer."""
-        self.status = status
+        if not self.gone:
+            self.status = status
         headers.append((b"x-request-id", self.ask.request_id.encode("latin-1", "replace")))
         if self.generation is not None:
             headers.append((b"x-truss-generation", b"%d" % self.generation))

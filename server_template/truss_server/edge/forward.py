@@ -54,7 +54,7 @@ class ForwardRoutes(ModelRoutes):
         if names & {b"content-length", b"transfer-encoding"}:
             client.take_upload()
         client.begin()
-        patience = Patience(client, self._settings.request_timeout, self._settings.client_timeout)
+        patience = Patience(client, self._settings.request_timeout)
         client.count(patience)
         try:
             exchange = await self._open(client, name, facts)

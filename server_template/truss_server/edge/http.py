@@ -6,13 +6,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from truss_server.edge.asks import HEAD_LIMIT
-from truss_server.edge.dialects import PLAIN
+from truss_server.edge.asks import HEAD_LIMIT, Ask
 from truss_server.edge.direct import PATHS
+from truss_server.edge.errors import AnswerError
+from truss_server.edge.failures import render_error
+from truss_server.edge.flow import Flow
 from truss_server.edge.joining import Joining
+from truss_server.edge.routes import find_dialect
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,11 +38,13 @@ class Protocol(HttpToolsProtocol):
     cycle: Any  # of the newest request; None before the first, which uvicorn's types deny
     running: Any = None  # cycle of the request that is answered now, or was last
     scope: Any
+    url = b""
     _head: Any = None  # scope of the head that is incomplete
     _head_bytes = 0
     _begun: Any = None  # scope of the newest request whose head is complete
     _waiting: asyncio.TimerHandle | None = None
-    _answered_at = 0.0  # the newest direct call
+    _head_at = 0.0  # the first bytes of the head that was incomplete last
+    _answered_at = 0.0  # the newest answer; where there is none, the connection was made
     _call: Call | None = None  # that is answered directly
     _at_once = True  # what is being parsed came in one piece, a head within the limit among it
     _body: bytes | None = None  # of a request that may become such a call
@@ -51,6 +55,7 @@ class Protocol(HttpToolsProtocol):
         self.flow = Flow(self)
         self._trailers = Trailers()
         self.app_state = {**self.app_state, "connection": self}
+        self._answered_at = self.loop.time()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -80,11 +85,11 @@ class Protocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             self._upgrade(data[exc.args[0] :])
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as exc:
             if self._trailers.size > HEAD_LIMIT:
                 self.refuse(431, f"the request's trailers are larger than {HEAD_LIMIT} bytes")
             else:
-                self.refuse(400, "this is no HTTP request")
+                self.refuse(400, f"this is no HTTP request: {exc}")
         else:
             if self._body is not None:  # more of it is to come
                 self._to_asgi(complete=False)
@@ -177,13 +182,14 @@ class Protocol(HttpToolsProtocol):
 
     def _incomplete(self, size: int) -> None:
         """Look after a connection without a request; perhaps the head of one has begun."""
-        if self._waiting is None:
-            self._wait()
         if self._head is not self.scope:
             self._head = self.scope
+            self._head_at = self.loop.time()
             self._head_bytes = 0  # the first bytes may be of the request before as well
-            return
-        self._head_bytes += size
+        else:
+            self._head_bytes += size
+        if self._waiting is None:
+            self._wait()
         if self._head_bytes > HEAD_LIMIT and self._in_head():
             self.refuse(431, f"the request's head is larger than {HEAD_LIMIT} bytes")
 
@@ -193,21 +199,18 @@ class Protocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self._call is None and (self.cycle is None or self.cycle.response_complete)
 
-    def _wait(self, since: float | None = None) -> None:
-        """Give the client its time to send a head."""
-        end = (since or self.loop.time()) + self.timeout_keep_alive
-        self._waiting = self.loop.call_at(end, self._look, self._begun)
+    def _wait(self) -> None:
+        """Give the client its time: for a request since the newest answer, for the rest of a head since its begin."""
+        end = max(self._head_at, self._answered_at) + self.timeout_keep_alive
+        self._waiting = self.loop.call_at(end, self._look, end)
 
-    def _look(self, before: Any) -> None:
-        """End a connection on which no request has come since the timer was set."""
+    def _look(self, end: float) -> None:
+        """End a connection that has kept the server waiting so long."""
         self._waiting = None
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self or not self._is_idle():
             return
-        if not self._is_idle():
-            return
-        if self._begun is not before:
-            if self.timeout_keep_alive_task is None:
-                self._wait(None if self._in_head() else self._answered_at)
+        if max(self._head_at, self._answered_at) + self.timeout_keep_alive > end:
+            self._wait()
         elif self._in_head():
             self.refuse(408, f"the request's head did not come within {self.timeout_keep_alive:g} s")
         else:
@@ -221,11 +224,12 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         if self._is_idle():  # else nothing can be said in the middle of an answer
-            body = PLAIN.error(status, message)
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            self.transport.write(
-                f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
-            )
+            dialect = find_dialect(self.url.decode("latin-1"))
+            ask = Ask(self.scope or {"headers": []}, dialect)
+            headers, body = render_error(AnswerError(status, message), dialect, ask)
+            lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+            lines += [b"%b: %b" % header for header in [*headers, (b"connection", b"close")]]
+            self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
 
     def wake(self) -> None:
@@ -261,25 +265,9 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Send the head of an answer without a body, as to HEAD."""
+        self._answered_at = self.loop.time()
         self.transport.flush()  # type: ignore[attr-defined]  # a Joining
         super().on_response_complete()
-
-
-class Flow(FlowControl):
-    """Reads no further while requests wait for the answers before them: a client could make them without end.
-
-    Args:
-        protocol: Of the connection.
-    """
-
-    def __init__(self, protocol: Protocol) -> None:
-        super().__init__(protocol.transport)
-        self._protocol = protocol
-
-    def resume_reading(self) -> None:
-        """Read on, if nothing waits."""
-        if not self._protocol.pipeline:
-            super().resume_reading()
 
 
 class Trailers(list[tuple[bytes, bytes]]):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import select
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
+
+from truss_server.edge.unframed import breaks
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +21,9 @@ LOOK_SECONDS = 0.1
 
 _LARGE = 64 * 1024
 """Bytes that are not copied to be joined with a head."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""Closing waits for nothing, and says so by a reset."""
 
 _LEFT = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere an end is told in any case
 
@@ -75,8 +82,17 @@ class Joining:
     def close(self) -> None:
         """Close the connection when all is written; part of asyncio.Transport."""
         self.flush()
+        if breaks(self._protocol.running):
+            self._reset()
+            return
         self._transport.close()
         self._linger(None)
+
+    def _reset(self) -> None:
+        """End the connection so that its client takes nothing for a good end."""
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._transport.abort()
 
     def _linger(self, before: int | None) -> None:
         """Cut a connection that is closed but whose client does not take what is left."""

@@ -1,4 +1,4 @@
-"""How long the edge waits for the model, and for who takes its answer."""
+"""How long the edge waits for the model."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ if TYPE_CHECKING:
 
 
 class Patience:
-    """Ends a call whose model is silent too long, or whose client takes nothing.
+    """Ends a call whose model is silent too long.
 
     One timer a call, looked at once per timeout at most.
 
     Args:
         client: Whose call it is.
         seconds: Until its answer must have begun.
-        client_seconds: How long a client may take nothing of its stream, which holds a slot of the model meanwhile.
     """
 
-    def __init__(self, client: Client, seconds: float, client_seconds: float) -> None:
+    def __init__(self, client: Client, seconds: float) -> None:
         self._client = client
         self._seconds = seconds
-        self._client_seconds = client_seconds
         self._sending = False
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
@@ -32,9 +30,7 @@ class Patience:
     def begin(self) -> None:
         """Set the timer: in a call that takes its time."""
         if self._handle is None:
-            self._handle = self._loop.call_at(
-                self._last + min(self._seconds, self._client_seconds), self._look
-            )
+            self._handle = self._loop.call_at(self._last + self._seconds, self._look)
 
     def between_chunks(self, seconds: float) -> None:
         """From now on, wait this long for each chunk."""
@@ -46,9 +42,8 @@ class Patience:
             self.begin()
 
     def sending(self) -> None:
-        """Count from now how long the client takes nothing; a slow client is not a silent model."""
+        """Stop counting: a slow client is not a silent model."""
         self._sending = True
-        self._last = self._loop.time()
 
     def touch(self) -> None:
         """Count from now how long the model is silent."""
@@ -56,16 +51,13 @@ class Patience:
         self._last = self._loop.time()
 
     def close(self) -> None:
-        """Stop counting."""
+        """Stop for good."""
         if self._handle is not None:
             self._handle.cancel()
 
     def _look(self) -> None:
-        limit = self._client_seconds if self._sending else self._seconds
-        left = self._last + limit - self._loop.time()
+        left = self._seconds if self._sending else self._last + self._seconds - self._loop.time()
         if left > 0:
             self._handle = self._loop.call_later(left, self._look)
-        elif self._sending:
-            self._client.abort()
         else:
             self._client.lose_patience(self._seconds)

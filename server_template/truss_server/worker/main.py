@@ -28,7 +28,7 @@ from truss_server.worker.incoming import Incoming
 from truss_server.worker.model import Model
 from truss_server.worker.output import LogHandler, Output
 from truss_server.worker.swaps import Swaps
-from truss_server.worker.threads import Threads
+from truss_server.worker.threads import Threads, end_child
 
 
 class Server:
@@ -138,6 +138,7 @@ def run(sock: socket.socket, args: argparse.Namespace) -> int:
     channel = Channel(sock)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    os.register_at_fork(after_in_child=lambda: loop.call_soon(end_child))
     roots: list[Path] = []
     server = Server(channel, loop, roots)
     channel.send(

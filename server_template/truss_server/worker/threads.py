@@ -13,7 +13,7 @@ import select
 import threading
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 if TYPE_CHECKING:
     from truss_server import wire
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS = 60.0
 """A thread without work for this long ends, unless it is the last one."""
+
+_STRAY = b"a process that the model forked came back from its call, and is ended: end it with os._exit()\n"
 
 Wait = Callable[[float], "list[tuple[int, int]]"]
 
@@ -53,6 +55,13 @@ class Threads:
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._bell, False)
         self._wait_for = waiting_for(channel.fileno(), self._bell)
+        os.register_at_fork(after_in_child=self._leave)
+
+    def _leave(self) -> None:
+        """In a forked child: serve nothing. It shares what is waited on, and would take the parent's wake-ups."""
+        self._tasks.clear()
+        self._counting = threading.Lock()
+        self._wait_for = end_child
 
     def start(self) -> None:
         """Start one more thread. The first begins to read."""
@@ -136,6 +145,13 @@ class Threads:
                 self._lost()
             finally:
                 self._reader = 0
+
+
+def end_child(*_: object) -> NoReturn:
+    """End a process that the model forked, and that does not do so itself."""
+    with contextlib.suppress(OSError):
+        os.write(2, _STRAY)
+    os._exit(1)
 
 
 def waiting_for(*numbers: int) -> Wait:
