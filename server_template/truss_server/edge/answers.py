@@ -53,14 +53,17 @@ class Passing:
         exchange: The call that gives it.
         patience: Loses it where either is too slow.
         watch: Times chunks.
+        sent: What has been passed on, with the head.
     """
 
-    def __init__(self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch) -> None:
+    def __init__(
+        self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch, sent: bytes = b""
+    ) -> None:
         self._client = client
         self._exchange = exchange
         self._patience = patience
         self._watch = watch
-        self._last = b""
+        self._last = sent
 
     async def run(self, log: Log, *, development: bool) -> None:
         """Pass on the answer.
@@ -70,7 +73,8 @@ class Passing:
         """
         client, exchange = self._client, self._exchange
         status, headers = _opening(exchange.head or {})
-        await client.start(status, headers)
+        if not self._last:
+            await client.start(status, headers)
         await self._body(bare=status in BODILESS)
         if client.gone:
             return

@@ -160,7 +160,8 @@ class ModelRoutes:
         client.begin()
         try:
             client.attach(begun.exchange)
-            await self._relay(client, begun.exchange, patience, begun.watch)
+            client.status = begun.status
+            await self._relay(client, begun.exchange, patience, begun.watch, begun.sent)
         finally:
             begun.exchange.abandon()
             patience.close()
@@ -217,8 +218,10 @@ class ModelRoutes:
             raise AnswerError(503, f"`{name}` takes other arguments by now", ((b"retry-after", b"0"),))
         return link
 
-    async def _relay(self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch) -> None:
-        """Bring the answer to the client."""
+    async def _relay(
+        self, client: Client, exchange: Exchange, patience: Patience, watch: Stopwatch, sent: bytes = b""
+    ) -> None:
+        """Bring the answer to the client, which has got `sent` of it."""
         await exchange.begun()
         head, development = exchange.head, self._settings.development
         if head is None:
@@ -232,4 +235,4 @@ class ModelRoutes:
         if client.ask.gather and head["kind"] == "stream":
             await gather(client, exchange, self._log, patience, development=development)
         else:
-            await Passing(client, exchange, patience, watch).run(self._log, development=development)
+            await Passing(client, exchange, patience, watch, sent).run(self._log, development=development)

@@ -1,7 +1,7 @@
 """Calls that come in one piece and are answered in one: straight from the client's socket to the worker's and back.
 
 Most calls are such. They need no task and no ASGI, which cost as much as all the rest of the edge. What turns out to
-be another kind of call (a stream, an error, a slow one) is handed over to ASGI as it stands.
+be another kind of call (an error, a slow one, a stream after its first bytes) is handed over to ASGI as it stands.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from truss_server.edge.settings import Settings
     from truss_server.edge.supervisor import Supervisor
 
-_HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+_WHOLE = b"content-type: application/json\r\ncontent-length: %d\r\n"
+_STREAM = b"content-type: %b\r\ntransfer-encoding: chunked\r\n"
 
 _MOMENT = 0.05
 """Seconds; a call that takes longer than this, or twice this, needs more: its client may leave or lose patience."""
@@ -119,9 +120,20 @@ class Call:
         scope: ASGI scope.
         generation: To be named in the answer; None where it is not to be.
         status: Of its answer.
+        sent: The first bytes of a stream, which its client has got.
     """
 
-    __slots__ = ("_connection", "_direct", "ask", "exchange", "generation", "scope", "status", "watch")
+    __slots__ = (
+        "_connection",
+        "_direct",
+        "ask",
+        "exchange",
+        "generation",
+        "scope",
+        "sent",
+        "status",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -139,26 +151,43 @@ class Call:
         self.watch = watch
         self.generation: int | None = None
         self.status = GONE
+        self.sent = b""
 
     def on_news(self) -> None:
-        """Answer, if this is the whole of it."""
+        """Answer, if this is the whole of it; of a stream, send what has come of it first."""
         exchange = self.exchange
         data = exchange.whole
         if data is None:
-            self.begin()
+            if exchange.is_stream and not (self.sent or self.ask.gather):
+                self._start(exchange.taken())
+                exchange.listener = self.on_news
+            else:
+                self.begin()
             return
         try:
             _, body = render_answer(exchange, data, binary=False)
         except Exception:  # noqa: BLE001 - whatever it is, ASGI meets it again and tells it
             self.begin()
             return
-        request_id = self.ask.request_id.encode("latin-1", "replace")
-        head = _HEAD % (len(body), request_id)
-        if self.generation is not None:
-            head += b"x-truss-generation: %d\r\n" % self.generation
-        self._connection.answer(head + b"\r\n" + body)
+        self._connection.answer(_WHOLE % len(body) + self._named() + body)
         self.status = 200
         self._end()
+
+    def _start(self, data: bytes) -> None:
+        """Send the beginning of a stream: what else a stream needs can wait for its second piece."""
+        self.watch.chunk()
+        content_type = self.exchange.head["content_type"].encode("latin-1")
+        head = _STREAM % content_type + self._named()
+        self._connection.start(head + b"%x\r\n%b\r\n" % (len(data), data))
+        self.exchange.consumed(len(data))
+        self.status, self.sent = 200, data
+
+    def _named(self) -> bytes:
+        """Return the end of a head: whose answer it is."""
+        end = b"x-request-id: %b\r\n" % self.ask.request_id.encode("latin-1", "replace")
+        if self.generation is not None:
+            end += b"x-truss-generation: %d\r\n" % self.generation
+        return end + b"\r\n"
 
     def lost(self) -> None:
         """Cancel it, as its client has left."""

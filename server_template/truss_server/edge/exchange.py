@@ -126,6 +126,13 @@ class Exchange:
             return None
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the first bytes of a stream have come, and it goes on."""
+        return (
+            self.head is not None and self.head["kind"] == "stream" and bool(self._chunks) and not self.over
+        )
+
     async def rest(self) -> bytes:
         """Return all bytes of the answer up to its end, in memory."""
         parts = []

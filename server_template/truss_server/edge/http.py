@@ -162,15 +162,22 @@ class Protocol(HttpToolsProtocol):
         self._call = None
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
-        self.transport.write(self.app.direct.opening(self.server_state.default_headers) + rest)
+        self.start(rest)
         if self._waiting is None:
             self._wait()
+
+    def start(self, rest: bytes) -> None:
+        """Send the beginning of the direct call's answer: the rest of its head, and what there is of its body."""
+        self.transport.write(self.app.direct.opening(self.server_state.default_headers) + rest)
 
     def hand_over(self, call: Call) -> None:
         """Go on with a call as a request of ASGI."""
         self._call = None
         self.scope["state"]["begun"] = call
         self._to_asgi()
+        if call.sent:  # its head and the first chunk of its body
+            self.cycle.response_started = self.cycle.chunked_encoding = True
+            self.transport.head_is_sent(self.cycle)  # type: ignore[attr-defined]  # a Joining
 
     def shutdown(self) -> None:
         """Answer what was begun, and close; part of uvicorn's protocols."""

@@ -65,6 +65,10 @@ class Joining:
         else:
             self._transport.write(head + data)
 
+    def head_is_sent(self, answer: RequestResponseCycle) -> None:
+        """Hold nothing of an answer: its head was written before it began."""
+        self._answer = answer
+
     def _last(self, answer: RequestResponseCycle, head: bytes) -> bytes:
         """Make an answer the last one where nobody knows whether the request's body is still to come."""
         expected = b"expect" in dict(answer.scope["headers"])
