@@ -5,9 +5,9 @@ A frame is a 9-byte header and a payload (`docs/wire.md` is the specification)::
     length u32 | stream u32 | kind u8 | payload: `length` bytes        network byte order
 
 Structured payloads are `marshal` format 2: in the standard library of every Python from 3.9 on, read alike by
-all of them, and five to thirty times faster than `json`, which the worker could not afford: it has nothing
-but the standard library. Both ends belong to one user and one release, so a peer is trusted to send well-formed
-values, never to keep limits: those are checked here.
+all of them, and five to thirty times faster than `json`: a worker may have nothing but the standard library.
+Both ends belong to one user and one release, so a peer is trusted to send well-formed values, never to keep
+limits: those are checked here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAST = 0x80
 """Set in a piece's kind where it is the last of its message."""
 
 # About the connection; stream 0.
-HELLO = 1  # worker -> edge: {"protocol", "python", "pid"}
+HELLO = 1  # worker -> edge: {"protocol", "python", "pid", "json"}
 STATE = 2  # worker -> edge: {"state": "ready" | "failed", ...}, and what came of a SWAP
 STOP = 3  # edge -> worker: finish and exit
 SWAP = 5  # edge -> worker: {"generation", "root", "modules", "keep"}: import a new version beside this one
@@ -47,7 +47,7 @@ LOG = 4  # worker -> edge, on the stream of a call or 0: {"level", "message", ..
 CALL = 8  # edge -> worker: a `Call`
 INPUT = 9  # edge -> worker: a piece of the marshalled inputs
 BODY = 10  # edge -> worker: a piece of the raw request body
-HEAD = 11  # worker -> edge: how an answer begins that is not one marshalled value
+HEAD = 11  # worker -> edge: how an answer begins that is not one value
 DATA = 12  # worker -> edge: a piece of the answer
 ERROR = 13  # worker -> edge: the answer ends here, with this error
 CREDIT = 14  # both ways: u32, bytes of pieces that may be sent on top

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import subprocess
+import sys
 import uuid
 from collections import OrderedDict
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import truss_server
 from tests.server.interpreters import PYTHONS
-from truss_server.edge.json_body import EXTENSION, dump_json
+from truss_server.edge.json_body import LIBRARIES, dump_json
 from truss_server.worker import json_library
 from truss_server.worker.encode import UnserializableError, plain
 
@@ -109,8 +113,9 @@ JSON = st.recursive(
 
 @pytest.fixture
 def _orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_library, "_orjson", None)
-    assert json_library.borrow(EXTENSION)
+    monkeypatch.setattr(json_library, "_read", None)
+    monkeypatch.setattr(json_library, "_write", None)
+    assert json_library.borrow(LIBRARIES)
 
 
 @pytest.mark.usefixtures("_orjson")
@@ -142,9 +147,18 @@ def test_refuses_what_is_no_json(text: bytes) -> None:
 
 
 @pytest.mark.usefixtures("_orjson")
-def test_an_iterator_is_read_once() -> None:
-    """What else is in the answer makes no difference to it."""
+def test_the_authors_code_runs_once() -> None:
+    """What else is in the answer makes no difference, and what it raises ends the answer, whatever it is."""
+    read = iter([KeyboardInterrupt, SystemExit, MemoryError])
+
+    def model() -> Any:
+        yield 1
+        raise next(read)
+
     assert json_library.dump({"a": iter([1, 2]), "b": 2**70}) == b'{"a":[1,2],"b":%d}' % 2**70
+    for error in (KeyboardInterrupt, SystemExit, MemoryError):
+        with pytest.raises(error):
+            json_library.dump({"a": model(), 1: "x"})
 
 
 @pytest.mark.usefixtures("_orjson")
@@ -154,17 +168,54 @@ def test_names_the_path() -> None:
         json_library.dump({"a": [uuid.UUID(int=1), Pair(object(), timedelta(1))]})
 
 
-@pytest.mark.parametrize(
-    "path", ["", "/nowhere/orjson.cpython-311-x86_64-linux-gnu.so", "/x/orjson.cpython-30.so"]
-)
-def test_does_without(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no such file, or it is another interpreter's, values are written all the same."""
-    monkeypatch.setattr(json_library, "_orjson", None)
+@pytest.mark.parametrize("suffix", ["", ".cpython-30-x86_64-linux-gnu.so", ".so"])
+def test_does_without(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no such libraries, or they are another interpreter's, values are written all the same."""
+    monkeypatch.setattr(json_library, "_write", None)
+    for name in ("msgspec", "orjson"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit")
+        (tmp_path / name / f"_core{suffix}").touch()
 
-    assert not json_library.borrow(path)
+    assert not json_library.borrow(tmp_path)
     assert json_library.dump([datetime(2026, 1, 2), time(1), Decimal(1), 2**70, float("nan")]) == (  # noqa: DTZ001
         b'["2026-01-02T00:00:00","01:00:00","1",%d,null]' % 2**70
     )
+
+
+def test_the_model_imports_its_own(tmp_path: Path) -> None:
+    """After they were borrowed, packages of the same names are found where the model has its own."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(truss_server.__file__).parent.parent)!r})
+from pathlib import Path
+from truss_server.worker import json_library
+assert json_library.borrow(Path({str(LIBRARIES)!r}))
+for name in ("msgspec", "orjson"):
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+    else:
+        raise AssertionError(name)
+sys.path.insert(0, {str(LIBRARIES)!r})
+import msgspec, orjson
+class Point(msgspec.Struct):
+    x: int
+assert msgspec.json.decode(b'{{"x": 3}}', type=Point) == Point(3)
+assert orjson.dumps(json_library.load(b"[1]")) == json_library.dump([1]) == b"[1]"
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module", params=["3.11", "3.12"])
@@ -178,7 +229,10 @@ def edge(request: pytest.FixtureRequest, module_servers: Servers) -> Edge:
 @pytest.mark.parametrize("size", [60_000, 70_000, 250_000, 300_000, 5_000_000])
 def test_large_inputs_and_answers(edge: Edge, size: int) -> None:
     """Bodies of all sizes come and go exactly, on either side of each limit between the ways they take."""
-    inputs = {"pad": "é" * (size // 2), "n": [2**70, -(2**63) - 1, 2**64 - 1, 0.1, 1e300]}
+    inputs = {
+        "pad": "é" * (size // 2),
+        "n": [2**70, -(2**63) - 1, 2**64 - 1, 0.1, 1e300, 0.00010010567253144888],
+    }
 
     answer = edge.http.post("/predict", content=json.dumps(inputs, ensure_ascii=False).encode())
 

@@ -1,7 +1,7 @@
 """Bodies at the edge: JSON, or msgpack for clients that speak it, to and from what crosses the wire.
 
 JSON is read by msgspec, which keeps integers of any size, and written by orjson, which is faster with numbers. Where
-the worker can, it reads large bodies and writes answers itself: `truss_server.worker.json_library`.
+the worker can, it reads large bodies and writes answers itself, with the same: `truss_server.worker.json_library`.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Protocol(HttpToolsProtocol):
     _answered_at = 0.0  # the newest answer; where there is none, the connection was made
     _call: Call | None = None  # that is answered directly
     _at_once = True  # what is being parsed came in one piece, a head within the limit among it
-    _body: bytes | None = None  # of a request that may become such a call
+    _body: list[bytes] | None = None  # of a request that may become such a call
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection; part of asyncio.Protocol."""
@@ -79,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         if self._call is not None:
             self._call.begin()  # what follows has to wait for its answer
         self._at_once = not self._in_head() and (
-            len(data) <= HEAD_LIMIT or data.find(_HEAD_END, 0, HEAD_LIMIT) >= 0
+            len(data) <= HEAD_LIMIT or (data[0] not in _HEAD_END and data.find(_HEAD_END, 0, HEAD_LIMIT) >= 0)
         )
         try:
             self.parser.feed_data(data)
@@ -124,7 +124,7 @@ class Protocol(HttpToolsProtocol):
             and not self.flow.write_paused
         ):
             self.scope.update(method="POST", path=path, raw_path=self.url, query_string=b"")
-            self._body = b""
+            self._body = []
         else:
             super().on_headers_complete()
 
@@ -133,14 +133,14 @@ class Protocol(HttpToolsProtocol):
         if self._body is None:
             super().on_body(body)
         else:
-            self._body += body
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
         if self._body is None:
             super().on_message_complete()
             return
-        self._call = self.app.direct.begin(self, self._body)
+        self._call = self.app.direct.begin(self, b"".join(self._body))
         if self._call is None:
             self._to_asgi()
         else:
@@ -150,8 +150,8 @@ class Protocol(HttpToolsProtocol):
         """Begin the request that might have been a direct call."""
         body, self._body = self._body, None
         super().on_headers_complete()
-        if body:
-            super().on_body(body)
+        for piece in body or ():
+            super().on_body(piece)
         if complete:
             super().on_message_complete()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from truss_server.plain_json import dump_plain
 
-EXTENSION = sys.modules["orjson.orjson"].__file__ or ""
-"""File of orjson's extension module, of which the worker makes use as well where it can."""
+LIBRARIES = Path(orjson.__file__).parent.parent
+"""Folder of orjson and msgspec, of which the worker makes use as well where it can."""
 
 
 def dump_json(value: Any) -> bytes:

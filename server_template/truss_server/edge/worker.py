@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
-from truss_server.edge.json_body import EXTENSION
+from truss_server.edge.json_body import LIBRARIES
 from truss_server.edge.link import Link
 from truss_server.edge.output import copy_output
 from truss_server.edge.processes import describe_exit, kill_group
@@ -224,9 +224,8 @@ class Worker:
             raise
         finally:
             theirs.close()
-        link = Link(loop, self._on_state, self._on_log, self._on_broken)
+        self.link = link = Link(loop, self._on_state, self._on_log, self._on_broken)
         await loop.create_unix_connection(lambda: link, sock=ours)
-        self.link = link
         output = loop.create_task(copy_output(process.stdout, self._log))
         exited = loop.create_task(process.wait())
         if self._ended:  # while it was being started
@@ -256,7 +255,7 @@ class Worker:
             "-u",  # what the model prints is to be seen when it prints it
             str(_BOOT),
             *arguments,
-            *("--orjson", EXTENSION),
+            *("--libraries", str(LIBRARIES)),
             *(["--swaps"] if version.swaps else []),
             *(["--spare"] if self._spare else []),
             pass_fds=[theirs.fileno()],

@@ -88,7 +88,7 @@ class Call:
         self._room: threading.Event | None = None  # of a thread that waits for credit or the disconnect
 
     def begin(self, kind: str, **fields: Any) -> None:
-        """Decide how an answer begins that is not one marshalled value.
+        """Decide how an answer begins that is not one value.
 
         It leaves with the first bytes, so that an error may still come instead.
 

@@ -1,88 +1,93 @@
-"""JSON by the orjson of the server's own environment, where the model's interpreter can run it.
+"""JSON by the libraries of the server's own environment, where the model's interpreter can run them.
 
-A list of ten thousand numbers costs either process as much to hand over as to read: large bodies are read, and answers
-written, where they are used. Nothing becomes importable by it: the model's environment is its author's.
+A list of ten thousand numbers costs either process as much to hand over as to parse: large bodies are parsed, and
+answers written, where they are used, and by what the edge uses. Nothing becomes importable by it: the model's
+environment is its author's.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.machinery
 import importlib.util
-import json
-import operator
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from typing import TYPE_CHECKING, Any, Callable
 
 from truss_server.plain_json import dump_plain
-from truss_server.worker.encode import plain, to_json
+from truss_server.worker.encode import plain
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from pathlib import Path
 
-_orjson: ModuleType | None = None
-_options = 0
-
-_ALIKE = bytes.maketrans(b"0123456789", b"0" * 10)
-_LONG = b"0" * 19
-_TOO_LONG = re.compile(rb"-\d{19}|\d{20}")
-"""What may be an integer of more than 64 bits, of which orjson makes a float."""
+_read: Callable[[bytes | bytearray], Any] | None = None
+_write: Callable[[Any], bytes] | None = None
 
 
-def borrow(path: str) -> bool:
-    """Load the extension module of orjson from a file; return whether this interpreter can."""
-    global _orjson, _options  # noqa: PLW0603 - one process, one library
-    if path.endswith(importlib.machinery.EXTENSION_SUFFIXES[0]):  # it names version, platform and C library
-        try:
-            spec = importlib.util.spec_from_file_location("orjson", path)
-            if spec is not None and spec.loader is not None:
-                module = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(module)
-                # What orjson would write in another form than `plain`, or without asking.
-                passed = "OPT_PASSTHROUGH_SUBCLASS", "OPT_PASSTHROUGH_DATETIME", "OPT_PASSTHROUGH_DATACLASS"
-                _options = functools.reduce(operator.or_, (getattr(module, name) for name in passed))
-                _orjson = module
-        except (ImportError, OSError):
-            return False
-    return _orjson is not None
+def borrow(folder: Path) -> bool:
+    """Make use of msgspec and orjson in a folder of installed packages; return whether this interpreter can.
+
+    Called before any code of the model runs: for a moment both can be imported by name.
+    """
+    global _read, _write
+    try:
+        msgspec, orjson = _import(folder, "msgspec"), _import(folder, "orjson")
+    except (ImportError, OSError):
+        return False
+    _read, _write = msgspec.json.Decoder().decode, orjson.dumps
+    return True
+
+
+def _import(folder: Path, name: str) -> Any:
+    """Import a package from a folder, and have it forgotten by `sys.modules`."""
+    package = folder / name
+    # Of such a suffix, the first names the interpreter's version, its build and the C library.
+    if not any(package.glob(f"*{EXTENSION_SUFFIXES[0]}")):
+        raise ImportError(f"{name} in {folder} is of another Python")
+    spec = importlib.util.spec_from_file_location(name, package / "__init__.py")
+    if spec is None or spec.loader is None:  # cannot happen for a file ending in .py
+        raise ImportError(str(package))
+    before = {key: sys.modules.pop(key) for key in _modules(name)}
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        for key in _modules(name):
+            del sys.modules[key]
+        sys.modules.update(before)
+    return module
+
+
+def _modules(name: str) -> list[str]:
+    return [key for key in sys.modules if key == name or key.startswith(f"{name}.")]
 
 
 def is_here() -> bool:
-    """Return whether there is such a library."""
-    return _orjson is not None
+    """Return whether there are such libraries."""
+    return _write is not None
 
 
 def load(text: bytes | bytearray) -> Any:
-    """Return the value of a JSON text; integers of any size are exact.
+    """Return the value of a JSON text, where the libraries are here; integers of any size are exact.
 
     Raises:
         ValueError: It is no JSON.
+        RecursionError: It is nested too deeply.
     """
-    if _orjson is None or (_LONG in text.translate(_ALIKE) and _TOO_LONG.search(text)):
-        return json.loads(text, parse_constant=_refuse)
-    return _orjson.loads(text)
+    if _read is None:
+        raise ValueError("nothing is here to read it with")
+    return _read(text)
 
 
 def dump(value: Any, path: str = "output") -> bytes:
-    """Return a value of the model as JSON, in the forms of `encode.plain`.
+    """Return a value of the model as JSON.
 
     Raises:
         UnserializableError: Something in it has no such form; the message names the path to it.
     """
-    if _orjson is not None:
+    # orjson must meet nothing that runs code of Python: it bears no change, by that or by another thread meanwhile.
+    known = plain(value, path)
+    if _write is not None:
         try:
-            return bytes(_orjson.dumps(value, default=_closer, option=_options))
-        except TypeError:
-            pass  # keys and integers that orjson does not take; or it cannot be sent, which `plain` tells well
-    return dump_plain(plain(value, path))
-
-
-def _closer(value: Any) -> Any:
-    if isinstance(value, Iterator):
-        raise TypeError  # it can be read once, and all may have to be written again
-    return to_json(value)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+            return _write(known)
+        except TypeError:  # integers over 64 bits, half a surrogate pair
+            pass
+    return dump_plain(known)

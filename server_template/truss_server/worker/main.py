@@ -88,13 +88,13 @@ class Server:
 
 
 def main() -> NoReturn:
-    """Run a worker: `boot.py --fd N --release DIR --environment ENV --generation N [--swaps] [--spare]`."""
+    """Run a worker, which `boot.py` has started with these arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True, help="connected Unix socket")
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("--environment", required=True)
     parser.add_argument("--generation", type=int, required=True, help="number of what is loaded")
-    parser.add_argument("--orjson", default="", help="extension module of the server's JSON library")
+    parser.add_argument("--libraries", type=Path, help="folder of the server's packages")
     parser.add_argument("--swaps", action="store_true", help="be ready to take new code later")
     parser.add_argument("--spare", action="store_true", help="wait to be told what else to load")
     args = parser.parse_args()
@@ -150,7 +150,7 @@ def run(sock: socket.socket, args: argparse.Namespace) -> int:
                     "protocol": wire.PROTOCOL,
                     "python": platform.python_version(),
                     "pid": os.getpid(),
-                    "json": json_library.borrow(args.orjson),
+                    "json": args.libraries is not None and json_library.borrow(args.libraries),
                 }
             ),
         )
