@@ -13,7 +13,6 @@ from truss.config_values import CONFIG
 from truss.errors import EngineError, StartError, TrussError
 from truss.external_data import fetch
 from truss.gpus import check_gpus, gpus_here
-from truss.log_lines import LOUD
 from truss.log_tail import LogTail
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
@@ -269,18 +268,17 @@ def wait_until_ready(
             raise ended_error(code, tail.records, wait)
         waited = clock.monotonic() - begin
         if waited > wait.seconds:
-            raise late_error(tail.records, wait)
+            raise late_error(tail, wait)
         clock.sleep(min(max(POLL_SECONDS, waited / 20), LONGEST_POLL_SECONDS))
     tail.show(progress)
 
 
-def late_error(records: Iterable[LogRecord], wait: Wait) -> StartError:
+def late_error(tail: LogTail, wait: Wait) -> StartError:
     """Return what to say of a model that was not ready in time."""
-    message = f"The model was not ready after {wait.seconds:g} s."
-    if not any(record.level in LOUD for record in records):
-        message += f" {wait.reason}"
+    reason = f": {tail.warning}" if tail.warning else f". {wait.reason}"
+    message = f"The model was not ready after {wait.seconds:g} s{reason}"
     hint = f"--timeout SECONDS waits longer.{wait.consolation}"
-    return StartError(message, details=format_records(records), hint=hint)
+    return StartError(message, details=format_records(tail.records), hint=hint)
 
 
 def ended_error(code: int, records: Iterable[LogRecord], wait: Wait) -> StartError:
