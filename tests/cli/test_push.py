@@ -317,7 +317,9 @@ def test_not_ready_and_the_model_warns(package: Path, local: FakeTarget) -> None
 
     outcome = push(package, "--target", "local", "--timeout", "20", machine=FakeMachine(local))
 
-    assert "`load()` of model/model.py, or what the file does when imported, is still running." in outcome.stderr
+    assert (
+        "`load()` of model/model.py, or what the file does when imported, is still running." in outcome.stderr
+    )
 
 
 def test_port_is_taken(package: Path, local: FakeTarget) -> None:

@@ -123,7 +123,9 @@ class CustomServer(Worker):
             exchange.abandon()
         if exchange.error is not None or exchange.head is None:
             return _Answer()
-        return _Answer(exchange.head["status"], dict(exchange.head["headers"]).get(b"content-type", b""), body)
+        return _Answer(
+            exchange.head["status"], dict(exchange.head["headers"]).get(b"content-type", b""), body
+        )
 
     async def _run(self) -> str:
         """Run the process to its end; return how it ended, in words."""
