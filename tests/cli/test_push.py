@@ -241,7 +241,7 @@ def test_import_fails(error: str, name: str, package: Path, local: FakeTarget) -
 
 def test_not_ready_after_an_error(package: Path, local: FakeTarget) -> None:
     """Where the server warned of something, the error says that instead of a guess, however much came after it."""
-    trouble = log_line("load() failed; trying again", "WARNING", "worker")
+    trouble = log_line("load() failed, trying again: OSError: no disk", "WARNING", "worker")
     local.script = Script(log=(trouble, *["GET /ready 503"] * 30), loads_forever=True)
 
     outcome = push(
@@ -249,7 +249,10 @@ def test_not_ready_after_an_error(package: Path, local: FakeTarget) -> None:
     )
 
     error = json.loads(outcome.stdout)["error"]
-    assert error["message"] == "The model was not ready after 20 s: load() failed; trying again"
+    assert (
+        error["message"]
+        == "The model was not ready after 20 s: load() failed, trying again: OSError: no disk"
+    )
 
 
 def test_error_as_json(package: Path, local: FakeTarget) -> None:
