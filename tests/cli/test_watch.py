@@ -340,9 +340,10 @@ def test_save_while_loading(watched: Watched) -> None:
     assert b"kites" in watched.control.version.files["model/model.py"]
 
 
-def test_mended_save_while_loading(watched: Watched) -> None:
+@pytest.mark.parametrize("strategy", ["beside", "replace"])
+def test_mended_save_while_loading(watched: Watched, strategy: Literal["beside", "replace"]) -> None:
     """A save gives up the load of an older one instead of waiting for it; one that changes nothing does not."""
-    watched.start()
+    watched.start(strategy=strategy)
     watched.control.hold.clear()
     watched.write("model/model.py", MODEL.replace("falcons", "owls"))
     wait_until(lambda: len(watched.control.asked) == 2)
@@ -355,19 +356,6 @@ def test_mended_save_while_loading(watched: Watched) -> None:
 
     assert watched.wait("loaded").what == "loaded again, generation 2"
     assert b"kites" in watched.control.version.files["model/model.py"]
-
-
-def test_mended_save_with_one_model_at_a_time(watched: Watched) -> None:
-    """With the strategy `replace` a load is waited for: giving it up would load the old version again."""
-    watched.start(strategy="replace")
-    watched.control.hold.clear()
-    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
-    wait_until(lambda: len(watched.control.asked) == 2)
-    watched.write("model/model.py", MODEL.replace("falcons", "kites"))
-    watched.control.hold.set()
-
-    watched.wait("loaded", 2)
-    assert [one["do"] for one in watched.control.asked] == ["watch", "apply", "apply"]
 
 
 def test_broken_save_while_loading(watched: Watched) -> None:
