@@ -17,7 +17,8 @@ _CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*")
 _SHELLS = {"sh", "ash", "bash", "dash", "ksh", "zsh"}
 _BUILTINS = {".", "cd", "eval", "exec", "export", "set", "source", "ulimit", "umask"}
 _OPERATORS = {"&&", "||", "|", "&", ";", ">", ">>", "<", "2>&1", "&>"}
-_REPLACED = re.compile(r"^[^']*\$(?!PORT\b|\{PORT\})[A-Za-z_({]")
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+_REPLACED = re.compile(r"(?<!\\)\$(?!PORT\b|\{PORT\})[A-Za-z_({]")
 
 
 def _build_command(value: str) -> str:
@@ -53,10 +54,11 @@ def _of_a_shell(command: str, program: str) -> str | None:
         return None
     if program in _BUILTINS or re.match(r"[A-Za-z_]\w*=", program):
         return program
-    for word in command.split():
-        if word in _OPERATORS or _REPLACED.search(word):
-            return word
-    return None
+    bare = _QUOTED.sub("''", command)
+    open_to_names = _QUOTED.sub(lambda found: "''" if found[0][0] == "'" else found[0], command)
+    operators = [word for word in bare.split() if word in _OPERATORS]
+    names = [word for word in open_to_names.split() if _REPLACED.search(word)]
+    return next(iter(operators + names), None)
 
 
 BuildCommands = Annotated[tuple[Annotated[str, AfterValidator(_build_command)], ...], Field(strict=False)]

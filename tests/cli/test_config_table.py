@@ -136,6 +136,7 @@ COMMANDS = [
         "python -m http.server ${PORT} --directory '$HOME'",
     ),
     ("serve --url http://x?a=1&b=2", "serve --url http://x?a=1&b=2"),
+    ("serve --chat \"a | b > 'c\" --x '&& $Y'", "serve --chat \"a | b > 'c\" --x '&& $Y'"),
 ]
 
 OF_A_SHELL = [
@@ -146,6 +147,7 @@ OF_A_SHELL = [
     ("vllm serve $MODEL --port $PORT", "$MODEL"),
     ("vllm serve m --key $(cat /secrets/key)", "$(cat"),
     ("vllm serve m --name=${NAME}", "--name=${NAME}"),
+    ('vllm serve "$MODEL"', '"$MODEL"'),
 ]
 
 REFUSED = [
