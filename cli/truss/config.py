@@ -12,6 +12,7 @@ from pydantic import (
     field_validator,
 )
 
+from truss.config_commands import BuildCommands  # noqa: TC001 pydantic reads annotations
 from truss.config_problems import explain
 from truss.config_sections import BaseImage, DockerServer, ExternalData, Resources, Runtime, Section
 from truss.config_values import (
@@ -19,21 +20,20 @@ from truss.config_values import (
     ClassName,
     Folders,
     Inside,
-    Lines,
     ModelName,
     PythonFile,
     PythonVersion,
     Requirements,
     SecretName,
+    SystemPackages,
     Unused,
-    VariableName,
-    VariableValue,
+    Variables,
     problem,
 )
 from truss.errors import PackageError
 from truss.names import slug
 from truss.yaml_source import read_yaml
-from truss_server.protocol import DEFAULT_CONCURRENCY
+from truss_server.protocol import DEFAULT_CONCURRENCY, ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from truss.yaml_source import Location
@@ -71,19 +71,21 @@ class TrussConfig(Section):
         "the `dependencies` of a `pyproject.toml`, or a `uv.lock`, installed exactly as it is.",
         examples=["requirements.txt"],
     )
-    system_packages: Lines = Field(
+    system_packages: SystemPackages = Field(
         default=(),
         description="Debian packages of the image; `local` cannot install them.",
         examples=[["ffmpeg", "libsndfile1"]],
     )
-    build_commands: Lines = Field(
+    build_commands: BuildCommands = Field(
         default=(),
         description="Shell commands that an image runs as root after the requirements are installed, with the model's "
         "environment first on PATH; they see nothing of the package, and `local` does not run them.",
         examples=[["python -m nltk.downloader punkt"]],
     )
-    environment_variables: dict[VariableName, VariableValue] = Field(
-        default={}, description="Of the model's process.", examples=[{"HF_HUB_OFFLINE": "1"}]
+    environment_variables: Variables = Field(
+        default={},
+        description="Of the model's process; one without a value is not set.",
+        examples=[{"HF_HUB_OFFLINE": "1"}],
     )
     secrets: dict[SecretName, str | None] = Field(
         default={},
@@ -133,6 +135,7 @@ class TrussConfig(Section):
     model_framework: Unused = None
     model_type: Unused = None
     spec_version: Unused = None
+    train: Unused = None
     training_checkpoints: Unused = None
     trt_llm: Unused = None
     use_local_src: Unused = None
@@ -144,6 +147,14 @@ class TrussConfig(Section):
         if value is not None and info.data.get("requirements"):
             raise problem("there is `requirements` too", "Keep one of the two.")
         return value
+
+    def unused(self) -> list[str]:
+        """Return the keys that have no effect here; see `Section.unused`."""
+        names = super().unused()
+        given = {ENVIRONMENT_VARIABLE, *(("PORT",) if self.docker_server else ())}
+        return names + [
+            f"environment_variables.{name}" for name in sorted(given & {*self.environment_variables})
+        ]
 
     @property
     def model_file(self) -> PurePosixPath:

@@ -9,6 +9,7 @@ import yaml
 
 from truss.config import TrussConfig
 from truss.config_sections import section_of
+from truss.yaml_source import in_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,15 +88,9 @@ def _fields(section: type[Section], above: str = "") -> Iterator[tuple[str, Fiel
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    default = "" if field.is_required() or field.default is None else f"`{_flow(field.default)}`"
-    example = _flow(examples_of[0]) if (examples_of := field.examples) else ""
+    default = "" if field.is_required() or field.default is None else f"`{in_a_line(field.default)}`"
+    example = in_a_line(examples_of[0]) if (examples_of := field.examples) else ""
     return f"| `{name}` | {default} | {field.description} | `{name.rpartition('.')[2]}: {example}` |"
-
-
-def _flow(value: object) -> str:
-    """Return a value as YAML in a line."""
-    plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
 
 
 def _unused(section: type[Section], above: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from truss.config_sections import section_of
 from truss.errors import PackageError
+from truss.yaml_source import in_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,26 +53,45 @@ def _teach(error: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
         return f"{name}: {error['ctx']['problem']}", error["ctx"]["advice"]
     if kind == "string_type":
         quotable = isinstance(error["input"], (bool, int, float))
-        return f"{name}: must be text", f'Put it in quotes: "{error["input"]}".' if quotable else ""
+        written = in_a_line(error["input"])
+        return f"{name}: must be text", f'Put it in quotes: "{written}".' if quotable else ""
     if kind in _WRONG_KIND:
         problem, advice = _WRONG_KIND[kind]
-        return f"{name}: {problem}", advice
+        return f"{name}: {problem}", advice or _like(error["loc"], schema)
     return f"{name}: {error['msg'].replace('Input should be', 'must be')}", ""
+
+
+def _like(location: Location, schema: type[Section]) -> str:
+    """Return what a value looks like; empty where only the problem says that."""
+    section, key = _section_above(location, schema), location[-1]
+    if isinstance(key, int) or (field := section.model_fields.get(key)) is None:
+        return ""
+    if (inner := section_of(field.annotation)) is not None:
+        return f"`{key}` takes {', '.join(_known(inner))}."
+    return f"For example: `{key}: {in_a_line(field.examples[0])}`." if field.examples else ""
+
+
+def _section_above(location: Location, schema: type[Section]) -> type[Section]:
+    for part in location[:-1]:
+        if isinstance(part, str):
+            schema = _inner(schema, in_lists=True).get(part, schema)
+    return schema
+
+
+def _known(section: type[Section]) -> list[str]:
+    return [name for name in section.model_fields if name not in section.unused_keys()]
 
 
 def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
     above, key = location[:-1], str(location[-1])
-    section = schema
-    for part in above:
-        if isinstance(part, str):
-            section = _inner(section, in_lists=True)[part]
+    section = _section_above(location, schema)
     if key in section.later:
         return f"{_dotted(location)}: known to Truss, but not supported by this version", "Remove it."
     return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
 
 
 def _meant(above: Location, key: str, section: type[Section], schema: type[Section]) -> str:
-    known = [name for name in section.model_fields if name not in section.unused_keys()]
+    known = _known(section)
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
     if close:
         return f"Did you mean `{_dotted((*above, close[0]))}`?"

@@ -9,15 +9,17 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
+from truss.config_commands import Command  # noqa: TC001 pydantic reads annotations
 from truss.config_values import (
     UNUSED,
     Accelerator,
-    Command,
     Cpu,
+    ImageName,
     Inside,
     Line,
     Memory,
@@ -27,6 +29,8 @@ from truss.config_values import (
     Sha256,
     Unused,
     Url,
+    problem,
+    unquoted,
 )
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
@@ -34,7 +38,7 @@ DAY = 24 * 60 * 60.0
 
 
 class Section(BaseModel):
-    """Keys that belong together. A key without a value is as if it were not there.
+    """Keys that belong together. One without a value is as if it were not there; numbers may stand in quotes.
 
     Attributes:
         later: Keys Truss knows and this version does not support.
@@ -47,12 +51,12 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_empty(cls, data: object) -> object:
+    def _as_meant(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
         idle = cls.later | cls.unused_keys()
         return {
-            key: value
+            key: unquoted(value) if key in cls._plain_keys() else value
             for key, value in data.items()
             if not (value is None and key in cls.model_fields) and (value or key not in idle)
         }
@@ -64,6 +68,12 @@ class Section(BaseModel):
         return {
             key: value for key, value in data.items() if value is not None or key not in self.unused_keys()
         }
+
+    @classmethod
+    def _plain_keys(cls) -> frozenset[str]:
+        """Return the keys whose values are numbers or true or false."""
+        fields = cls.model_fields.items()
+        return frozenset(name for name, field in fields if _arms(field.annotation) & {int, float, bool})
 
     @classmethod
     def unused_keys(cls) -> frozenset[str]:
@@ -91,14 +101,19 @@ def section_of(annotation: Any, *, in_lists: bool = False) -> type[Section] | No
     """
     if get_origin(annotation) is tuple and not in_lists:
         return None
-    arms = get_args(annotation) or (annotation,)
+    arms = _arms(annotation)
     return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)), None)
+
+
+def _arms(annotation: Any) -> set[Any]:
+    """Return what a value may be."""
+    return {*(get_args(annotation) or (annotation,))}
 
 
 class BaseImage(Section):
     """The image that the model's image is made from."""
 
-    image: Line | None = Field(
+    image: ImageName | None = Field(
         default=None,
         description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, "
         "whatever `python_version` says. A private one needs `docker login`. "
@@ -164,7 +179,7 @@ class Resources(Section):
         description="Whether the model needs a GPU; `accelerator` says so, too.",
         examples=[True],
     )
-    accelerator: Accelerator | None = Field(
+    accelerator: Accelerator = Field(
         default=None,
         description="Type of the GPU, and how many of this machine's a container gets.",
         examples=["A100:2"],
@@ -226,3 +241,10 @@ class Runtime(Section):
     remote_ssh: Unused = None
     transport: Unused = None
     truss_server_version_override: Unused = None
+
+    @field_validator("transport")
+    @classmethod
+    def _of_http(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") == "grpc":
+            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
+        return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,6 +18,9 @@ CONFIG = "config.yaml"
 EDGE_PORT = 8080
 """Where the server listens inside its container."""
 
+_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_IMAGE = rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@\w+:[0-9a-f]{{32,}})?"
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -27,16 +29,32 @@ def problem(text: str, advice: str = "") -> PydanticCustomError:
     return PydanticCustomError("truss", "{problem}", {"problem": text, "advice": advice})
 
 
-def _line(value: str) -> str:
-    if not value.strip():
+def one_line(value: str) -> str:
+    """Return a line without the space around it.
+
+    Raises:
+        PydanticCustomError: It is none, or more.
+    """
+    line = value.strip()  # what YAML folds, after `>`, ends with a newline
+    if not line:
         raise problem("must not be empty")
-    if not value.isprintable():
+    if not line.isprintable():
         raise problem("must be one line of printable characters")
-    return value.strip()
+    return line
+
+
+def _system_package(value: str) -> str:
+    line = one_line(value)
+    for word in line.split():
+        if not re.fullmatch(r"[\w.+:=/~*-]+", word, re.ASCII):
+            raise problem(
+                f"`{word}` is no name of a Debian package", "Names stand alone or with spaces between."
+            )
+    return line
 
 
 def _inside(value: str) -> str:
-    path = PurePosixPath(_line(value))
+    path = PurePosixPath(one_line(value))
     advice = f"Write a path like `model`, relative to the folder of {CONFIG}."
     if path.is_absolute() or value.startswith("~") or "\\" in value:
         raise problem("must be relative, with `/` between folders", advice)
@@ -51,8 +69,10 @@ def _python_version(value: object) -> str:
     match = re.fullmatch(r"(?:py)?3\.?(\d{1,2})", str(value).strip())
     version = f"py3{match[1]}" if match else ""
     if version not in get_args(Minor):
+        near = re.match(r"\D*3\.?(\d{1,2})(\.|$)", str(value).strip())
+        meant = f"py3{near[1]}" if near and f"py3{near[1]}" in get_args(Minor) else "py311"
         raise problem(
-            f"`{value}` is no version of Python for models", "Take one of 3.9 to 3.14, such as py311."
+            f"`{value}` is no version of Python for models", f"Take one of 3.9 to 3.14, such as {meant}."
         )
     return version
 
@@ -62,9 +82,22 @@ def _text_of(value: object) -> object:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return str(value)
-    if value is None:
-        raise problem("has no value", 'Write `""` for an empty one.')
     return value
+
+
+def _set_ones(value: object) -> object:
+    """Leave out what has no value: it is not set."""
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
+def unquoted(value: object) -> object:
+    """Return the number or truth value that stands in quotes, as Truss reads it, or the value as it is."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in {"true", "false"}:
+        return text == "true"
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII):
+        value = float(text) if "." in text else int(text)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _variable_name(name: str) -> str:
@@ -91,10 +124,20 @@ def _cpu(value: str) -> str:
     return value
 
 
+def _amount(value: object) -> object:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise problem(f"`{value}` has no unit", "Write a number and a unit: `16Gi`, `512Mi`.")
+    return value
+
+
 def _memory(value: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", value):
         raise problem(f"`{value}` is no amount of memory", "Write a number and a unit: `16Gi`, `512Mi`.")
     return value
+
+
+def _nothing(value: object) -> object:
+    return None if value == "" else value
 
 
 def _accelerator(value: str) -> str:
@@ -131,7 +174,7 @@ def _model_name(value: str) -> str:
 
 
 def _outside(value: str) -> str:
-    path = PurePosixPath(_line(value))
+    path = PurePosixPath(one_line(value))
     if path.is_absolute() or value.startswith("~") or "\\" in value:
         advice = "Write a path like `../shared`, relative to the package."
         raise problem("must be relative, with `/` between folders", advice)
@@ -158,16 +201,12 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
-def _command(value: str) -> str:
-    try:
-        words = shlex.split(value)
-    except ValueError as exc:
-        raise problem(
-            f"is no command: {str(exc).lower()}", "Write it as for a shell, which it is run without."
-        ) from exc
-    if not words:
-        raise problem("must not be empty")
-    return value
+def _image(value: str) -> str:
+    name = one_line(value)
+    if not re.fullmatch(_IMAGE, name, re.ASCII):
+        advice = "Write one like `python:3.12-slim`, or with its registry: `ghcr.io/ours/base:1`."
+        raise problem(f"`{name}` is no name of an image", advice)
+    return name
 
 
 def _port(value: int) -> int:
@@ -185,11 +224,12 @@ def _route(value: str) -> str:
     return value
 
 
-Line = Annotated[str, AfterValidator(_line)]
-Command = Annotated[Line, AfterValidator(_command)]
+Line = Annotated[str, AfterValidator(one_line)]
 Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
+ImageName = Annotated[str, AfterValidator(_image)]
 Route = Annotated[str, AfterValidator(_route)]
-Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
+# Not strict: strict pydantic takes no list for a tuple.
+SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(strict=False)]
 Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
 Inside = Annotated[str, AfterValidator(_inside)]
 Folders = Annotated[tuple[Annotated[str, AfterValidator(_outside)], ...], Field(strict=False)]
@@ -203,8 +243,9 @@ ClassName = Annotated[str, AfterValidator(_class_name)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, BeforeValidator(_text_of), AfterValidator(_variable_value)]
 Cpu = Annotated[str, BeforeValidator(_text_of), AfterValidator(_cpu)]
-Memory = Annotated[str, AfterValidator(_memory)]
-Accelerator = Annotated[str, AfterValidator(_accelerator)]
+Variables = Annotated[dict[VariableName, VariableValue], BeforeValidator(_set_ones)]
+Memory = Annotated[str, BeforeValidator(_amount), AfterValidator(_memory)]
+Accelerator = Annotated[Annotated[str, AfterValidator(_accelerator)] | None, BeforeValidator(_nothing)]
 SecretName = Annotated[str, AfterValidator(_secret_name)]
 
 UNUSED = "unused"

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from truss.errors import TrussError
-from truss.log_lines import LogRecord, parse_log_line
+from truss.log_lines import LOUD, LogRecord, parse_log_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +33,12 @@ class LogTail:
 
     Attributes:
         records: The last ones that were shown.
+        warning: The last that the server in front of the model warned of, empty where it did not.
     """
 
     def __init__(self, lines: Iterator[str]) -> None:
         self.records: deque[LogRecord] = deque(maxlen=KEPT_RECORDS)
+        self.warning = ""
         self._pending: deque[LogRecord] = deque(maxlen=MOST_PENDING)
         # A daemon: the log of a server that lives has no end to wait for.
         self._thread = threading.Thread(target=self._read, args=(lines,), name="log tail", daemon=True)
@@ -47,6 +49,8 @@ class LogTail:
         while self._pending:
             record = self._pending.popleft()
             self.records.append(record)
+            if record.level in LOUD and record.source != "model":
+                self.warning = record.message
             if record.matters:
                 progress.detail(record.message)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.config_values import CONFIG
 from truss.deps import TARGETS
 from truss.errors import EngineError, NotDeployedError, PackageError
+from truss_server.protocol import DEVELOPMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,11 +35,13 @@ class Wanted:
         model: Name of the model.
         environment: Where they are; None takes any.
         target: What they run on; None takes any.
+        folder: Of the package, as the user wrote it.
     """
 
     model: str
     environment: str | None = None
     target: str | None = None
+    folder: str = "."
 
     def matches(self, one: Deployment) -> bool:
         """Return whether a deployment is meant."""
@@ -57,10 +61,14 @@ class Wanted:
                 return ""
         except PackageError:
             return ""
+        words = ["truss", "push"] if self.folder == "." else ["truss", "push", self.folder]
         environment = self.environment or PRODUCTION
-        options = [] if environment == PRODUCTION else ["--environment", environment]
-        options += ["--target", self.target] if self.target else []
-        return " ".join(["truss push", *options])
+        if environment == DEVELOPMENT:
+            words += ["--watch"]
+        elif environment != PRODUCTION:
+            words += ["--environment", environment]
+        words += ["--target", self.target] if self.target else []
+        return shlex.join(words)
 
 
 def all_deployments(
@@ -159,7 +167,7 @@ def find_running(
     """
     found = find_deployment(target, wanted, folder=folder, note=note)
     if not found.running:
-        push = Wanted(found.model, found.environment, found.target).push_command(folder)
+        push = replace(wanted, environment=found.environment, target=found.target).push_command(folder)
         anew = f"; `{push}` starts it anew" if push else ""
         raise NotDeployedError(
             f"{describe(found)} is deployed but not running.",

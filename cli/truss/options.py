@@ -34,10 +34,11 @@ Output = Annotated[
 ]
 
 Strategy = Annotated[
-    Literal["beside", "replace"],
+    Literal["beside", "replace"] | None,
     typer.Option(
+        "--strategy",
         metavar="beside|replace",
-        help="To load again beside the model that serves, or, where memory is scarce, in its place.",
+        help="Load a save beside the model that serves, as without this, or, where memory is scarce, in its place.",
     ),
 ]
 

@@ -102,18 +102,28 @@ def _add(found: dict[str, PackageFile], more: Iterable[PackageFile]) -> None:
             )
 
 
-def _external(root: Path, name: str, config: TrussConfig, memory: Memory) -> dict[str, PackageFile]:
-    """Return the files of a folder outside the package, as they lie in the release."""
+def external_folder(root: Path, name: str) -> Path:
+    """Return where a folder outside the package is.
+
+    Raises:
+        PackageError: Nowhere, or around the package.
+    """
     folder = (root / name).resolve()
     if not folder.is_dir():
         raise PackageError(
             f"There is no folder {folder}.", hint=f"`external_package_dirs` in {CONFIG} names it."
         )
-    if root.is_relative_to(folder):
+    if root.resolve().is_relative_to(folder):
         raise PackageError(
             f"{folder} holds the package itself.",
             hint=f"Name a folder beside it in `external_package_dirs` in {CONFIG}.",
         )
+    return folder
+
+
+def _external(root: Path, name: str, config: TrussConfig, memory: Memory) -> dict[str, PackageFile]:
+    """Return the files of a folder outside the package, as they lie in the release."""
+    folder = external_folder(root, name)
     walk = _Walk(folder, ignore_rules(root, memory), memory, f"{config.bundled_packages_dir}/")
     walk.everything()
     return walk.files

@@ -142,8 +142,8 @@ class Watch:
         attempt = self._attempt
         if attempt is None:
             self._look()
-        elif attempt.cancelled or self._strategy == "replace":
-            pass  # its answer comes soon; and to give up a replacement is to load the old version again
+        elif attempt.cancelled:
+            pass  # its answer comes soon
         elif self._asked or self._is_outdated(attempt):
             self._link.cancel()
             self._attempt = replace(attempt, cancelled=True)

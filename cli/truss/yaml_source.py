@@ -94,6 +94,12 @@ def read_yaml(path: Path, *, verbatim: Callable[[Location], bool] = lambda _: Fa
     return YamlSource(path, source.text, data, source.keys, source.values)
 
 
+def in_a_line(value: object) -> str:
+    """Return a value as YAML in a line."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, for which a date or a lone `=` is text like any other."""
 

@@ -56,10 +56,15 @@ def test_the_schema_is_current() -> None:
 
 @pytest.mark.parametrize(
     ("written", "said"),
-    [("requirements: ['numpy=1.0']", "write `==`"), ("requirements_file: nofile.txt", "nofile.txt")],
+    [
+        ("requirements: ['numpy=1.0']", "write `==`"),
+        ("requirements_file: nofile.txt", "nofile.txt"),
+        ("external_package_dirs: [../nofolder]", "There is no folder"),
+        ("external_package_dirs: ['..']", "holds the package itself"),
+    ],
 )
-def test_validate_reads_requirements(tmp_path: Path, written: str, said: str) -> None:
-    """What `truss push` would refuse of them is no valid configuration."""
+def test_validate_looks_at_what_is_named(tmp_path: Path, written: str, said: str) -> None:
+    """What `truss push` would refuse of requirements and of folders outside is no valid configuration."""
     (tmp_path / "config.yaml").write_text(f"{written}\n")
     outcome = spawn_truss("config", "validate", cwd=tmp_path)
 

@@ -33,6 +33,7 @@ ACCEPTED = [
     ("requirements_file: deps/uv.lock", "requirements_file", "deps/uv.lock"),
     ("system_packages: [ffmpeg libsm6, git]", "system_packages.0", "ffmpeg libsm6"),
     ("environment_variables:", "environment_variables", {}),
+    ("environment_variables: {A: a, hf_access_token: null}", "environment_variables", {"A": "a"}),
     ("environment_variables: {A: true, B: 1, C: 007, D: 1.50}", "environment_variables.D", "1.50"),
     ("secrets: {hf_access_token: null, other: default}", "secrets.other", "default"),
     ("secrets: {}", "secrets", {}),
@@ -49,6 +50,13 @@ ACCEPTED = [
     ("model_module_dir: src", "model_module_dir", "src"),
     ("model_class_filename: falcon.py", "model_class_filename", "falcon.py"),
     ("model_class_name: Falcon", "model_class_name", "Falcon"),
+    (
+        "system_packages: [git=1:2.39~rc1-1+deb12, 'libc6:amd64', 'ffmpeg/bookworm']",
+        "system_packages.2",
+        "ffmpeg/bookworm",
+    ),
+    ("resources: {accelerator: ''}", "resources.accelerator", None),
+    ("resources: {use_gpu: 'true'}", "resources.use_gpu", True),
     ("resources: {cpu: 4}", "resources.cpu", "4"),
     ('resources: {cpu: "1"}', "resources.cpu", "1"),
     ("resources: {cpu: 500m}", "resources.cpu", "500m"),
@@ -60,6 +68,9 @@ ACCEPTED = [
     ("resources: {use_gpu: true}", "resources.use_gpu", True),
     ("resources: {instance_type: 'L4:4x16', node_count: 1}", "resources.node_count", 1),
     ("runtime: {predict_concurrency: 256}", "runtime.predict_concurrency", 256),
+    ("runtime: {predict_concurrency: '4'}", "runtime.predict_concurrency", 4),
+    ("runtime: {predict_concurrency: 4.0}", "runtime.predict_concurrency", 4),
+    ("runtime: {drain_timeout: '2.5'}", "runtime.drain_timeout", 2.5),
     ("runtime: {streaming_read_timeout: 60}", "runtime.streaming_read_timeout", 60.0),
     ("runtime: {enable_tracing_data: false, enable_debug_logs: true}", "runtime.enable_debug_logs", True),
     (
@@ -69,6 +80,12 @@ ACCEPTED = [
     ),
     ("runtime: {health_checks: {restart_threshold_seconds: 300}}", "runtime.max_queue", 1024),
     ("build: {model_server: TrussServer, arguments: {}}", "build.model_server", "TrussServer"),
+    (
+        "build_commands:\n- >\n  cd ComfyUI &&\n  git checkout main\n",
+        "build_commands.0",
+        "cd ComfyUI && git checkout main",
+    ),
+    ("build_commands:\n- |\n  make && \\\n    make install\n", "build_commands.0", "make && make install"),
     ("build_commands: [pip list]", "build_commands.0", "pip list"),
     (
         "base_image: {image: 'nvidia/cuda:12.8.1-base-ubuntu22.04'}",
@@ -85,6 +102,12 @@ ACCEPTED = [
         "base_image.docker_auth.secret_name",
         "s",
     ),
+    (
+        "base_image: {image: 'reg.Example.org:5000/a/b_c:1.0-x@sha256:" + "0" * 64 + "'}",
+        "base_image.image",
+        f"reg.Example.org:5000/a/b_c:1.0-x@sha256:{'0' * 64}",
+    ),
+    ("base_image: {image: vllm/vllm-openai:latest}", "base_image.image", "vllm/vllm-openai:latest"),
     ("base_image:", "base_image.image", None),
     ("model_cache: [{repo_id: tiiuae/falcon-7b, revision: main}]", "model_cache.0.revision", "main"),
     ("weights: [{source: 'hf://tiiuae/falcon-7b', mount_location: /w}]", "weights.0.mount_location", "/w"),
@@ -95,11 +118,54 @@ ACCEPTED = [
     ("model_framework: custom", "model_framework", "custom"),
     ("model_type: Model", "model_type", "Model"),
     ("spec_version: '2.0'", "spec_version", "2.0"),
+    ("train: {variables: {}, training_class_name: Train}", "train.training_class_name", "Train"),
     ("use_local_src: true", "use_local_src", True),
     ("trt_llm: {build: {base_model: llama}}", "trt_llm.build.base_model", "llama"),
 ]
 
+COMMANDS = [
+    (">\n    vllm serve m\n    --port 8000\n", "vllm serve m --port 8000"),
+    (
+        '>-\n    sh -c "N=$(nproc) && vllm serve /m\n    --size $N"\n',
+        'sh -c "N=$(nproc) && vllm serve /m --size $N"',
+    ),
+    ("|\n    vllm serve m \\\n      --port 8000\n", "vllm serve m --port 8000"),
+    ("|\n    bash -lc 'cd /x\n    exec serve'\n", "bash -lc 'cd /x\nexec serve'"),
+    (
+        "python -m http.server ${PORT} --directory '$HOME'",
+        "python -m http.server ${PORT} --directory '$HOME'",
+    ),
+    ("serve --url http://x?a=1&b=2", "serve --url http://x?a=1&b=2"),
+    ("serve --chat \"a | b > 'c\" --x '&& $Y'", "serve --chat \"a | b > 'c\" --x '&& $Y'"),
+]
+
+OF_A_SHELL = [
+    ("cd server && python app.py", "cd"),
+    ("python app.py && echo done", "&&"),
+    ("python app.py > log", ">"),
+    ("HF_TOKEN=x vllm serve m", "HF_TOKEN=x"),
+    ("vllm serve $MODEL --port $PORT", "$MODEL"),
+    ("vllm serve m --key $(cat /secrets/key)", "$(cat"),
+    ("vllm serve m --name=${NAME}", "--name=${NAME}"),
+    ('vllm serve "$MODEL"', '"$MODEL"'),
+]
+
 REFUSED = [
+    ("python_version: 3.11.4", "such as py311."),
+    ("python_version: python3.12", "such as py312."),
+    ("python_version: 2.7", "such as py311."),
+    ("system_packages: ['ffmpeg, git']", "`ffmpeg,` is no name of a Debian package"),
+    ("system_packages: ['git; true']", "`git;` is no name of a Debian package"),
+    ("build_commands:\n- |\n  make\n  make install\n", "Make each an item of its own"),
+    ("secrets: [hf_access_token]", "For example: `secrets: {hf_access_token: null}`."),
+    ("base_image: python:3.11", "`base_image` takes image, python_executable_path."),
+    ("base_image: {image: 'https://ghcr.io/a'}", "is no name of an image"),
+    ("base_image: {image: Ours/Base}", "is no name of an image"),
+    ("secrets: {a: true}", 'Put it in quotes: "true".'),
+    ("resources: {memory: 16}", "`16` has no unit"),
+    ("resources: {use_gpu: 1}", "For example: `use_gpu: true`."),
+    ("runtime: {predict_concurrency: true}", "must be a whole number"),
+    ("runtime: {transport: {kind: grpc}}", "no gRPC"),
     ("model_name: 7", "must be text"),
     ("python_version: py38", "is no version of Python for models"),
     ("python_version: 3.15", "is no version of Python for models"),
@@ -157,6 +223,41 @@ def test_refused(tmp_path: Path, text: str, words: str) -> None:
         load_config(written(tmp_path, text))
 
     assert words in caught.value.message + caught.value.details
+
+
+@pytest.mark.parametrize(("written_as", "command"), COMMANDS)
+def test_commands_of_servers(tmp_path: Path, written_as: str, command: str) -> None:
+    """A command may be folded, go over several lines, and bring a shell."""
+    text = f"docker_server:\n  readiness_endpoint: /health\n  start_command: {written_as}"
+    server = load_config(written(tmp_path, text)).docker_server
+
+    assert server is not None
+    assert server.start_command == command
+
+
+@pytest.mark.parametrize(("command", "word"), OF_A_SHELL)
+def test_commands_that_want_a_shell(tmp_path: Path, command: str, word: str) -> None:
+    """What would be handed to the program instead of having its effect is refused."""
+    text = f"docker_server:\n  readiness_endpoint: /health\n  start_command: {command}"
+
+    with pytest.raises(PackageError) as caught:
+        load_config(written(tmp_path, text))
+
+    assert f"`{word}` means something to a shell, and it is run without one" in caught.value.details
+    assert 'Write it as `sh -c "..."`' in caught.value.details
+
+
+def test_variables_that_are_given(tmp_path: Path) -> None:
+    """A variable that the server sets itself is named as one that has no effect."""
+    text = "environment_variables: {PORT: 80, TRUSS_ENVIRONMENT: x, A: b}\n"
+    server = "docker_server: {start_command: serve, readiness_endpoint: /}\n"
+    of_a_model = load_config(written(tmp_path, text)).unused()
+
+    assert of_a_model == ["environment_variables.TRUSS_ENVIRONMENT"]
+    assert load_config(written(tmp_path, text + server)).unused() == [
+        "environment_variables.PORT",
+        "environment_variables.TRUSS_ENVIRONMENT",
+    ]
 
 
 def test_every_key_is_in_the_table() -> None:

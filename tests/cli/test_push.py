@@ -240,17 +240,19 @@ def test_import_fails(error: str, name: str, package: Path, local: FakeTarget) -
 
 
 def test_not_ready_after_an_error(package: Path, local: FakeTarget) -> None:
-    """Where the log tells of trouble, that is shown instead of a guess."""
-    trouble = log_line("load() failed; trying again", "WARNING", "worker")
-    local.script = Script(log=(trouble,), loads_forever=True)
+    """Where the server warned of something, the error says that instead of a guess, however much came after it."""
+    trouble = log_line("load() failed, trying again: OSError: no disk", "WARNING", "worker")
+    local.script = Script(log=(trouble, *["GET /ready 503"] * 30), loads_forever=True)
 
     outcome = push(
         package, "--target", "local", "--timeout", "20", "--output", "json", machine=FakeMachine(local)
     )
 
     error = json.loads(outcome.stdout)["error"]
-    assert error["message"] == "The model was not ready after 20 s."
-    assert error["details"] == "load() failed; trying again"
+    assert (
+        error["message"]
+        == "The model was not ready after 20 s: load() failed, trying again: OSError: no disk"
+    )
 
 
 def test_error_as_json(package: Path, local: FakeTarget) -> None:
@@ -309,6 +311,18 @@ def test_not_ready_in_time(package: Path, local: FakeTarget) -> None:
         code=5,
     )
     assert local.candidates == []
+
+
+def test_not_ready_and_the_model_warns(package: Path, local: FakeTarget) -> None:
+    """A warning that the model's own code logged does not take the place of what it was waited for."""
+    warned = log_line("a library is old", "WARNING", "model")
+    local.script = Script(log=(warned,), loads_forever=True)
+
+    outcome = push(package, "--target", "local", "--timeout", "20", machine=FakeMachine(local))
+
+    assert (
+        "`load()` of model/model.py, or what the file does when imported, is still running." in outcome.stderr
+    )
 
 
 def test_port_is_taken(package: Path, local: FakeTarget) -> None:

@@ -83,6 +83,18 @@ def test_asked_on_a_terminal() -> None:
     assert SecretStore.of(os.environ).get("token") == "hidden-value"
 
 
+def test_nothing_on_a_terminal() -> None:
+    """Ctrl-D at the question gives nothing, which is told as that."""
+    with pexpect.spawn(TRUSS, ["secrets", "set", "token"], env={**os.environ}, timeout=20) as terminal:
+        terminal.expect_exact("token: ")
+        terminal.sendeof()
+        terminal.expect(pexpect.EOF)
+        shown = terminal.before or b""
+
+    assert b"error: The secret is empty." in shown
+    assert terminal.exitstatus == 2
+
+
 @pytest.mark.parametrize(
     ("args", "stdin", "message"),
     [
@@ -93,6 +105,8 @@ def test_asked_on_a_terminal() -> None:
         (("set", "binary"), b"\xff", "The secret is no UTF-8 text."),
         (("set",), "x", "`truss secrets set` needs a name."),
         (("list", "x"), "", "`truss secrets list` takes no name."),
+        (("list", "--value", "x"), "", "`truss secrets list` takes no --value."),
+        (("rm", "token", "--value", "x"), "", "`truss secrets rm` takes no --value."),
         (("rm", "tokem"), "", "There is no secret tokem."),
     ],
 )
@@ -151,8 +165,9 @@ def package(folder: Path, secrets: str) -> Path:
 
 
 def deployed() -> dict[str, str]:
-    """Return the deployment that runs."""
-    (one,) = json.loads(spawn_truss("list", "--output", "json").stdout)
+    """Return the deployment that runs; an engine of this machine may have some of others."""
+    listed = json.loads(spawn_truss("list", "--output", "json").stdout)
+    (one,) = (one for one in listed if one["target"] == "local")
     return dict(one)
 
 

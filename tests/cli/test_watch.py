@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -339,9 +340,10 @@ def test_save_while_loading(watched: Watched) -> None:
     assert b"kites" in watched.control.version.files["model/model.py"]
 
 
-def test_mended_save_while_loading(watched: Watched) -> None:
+@pytest.mark.parametrize("strategy", ["beside", "replace"])
+def test_mended_save_while_loading(watched: Watched, strategy: Literal["beside", "replace"]) -> None:
     """A save gives up the load of an older one instead of waiting for it; one that changes nothing does not."""
-    watched.start()
+    watched.start(strategy=strategy)
     watched.control.hold.clear()
     watched.write("model/model.py", MODEL.replace("falcons", "owls"))
     wait_until(lambda: len(watched.control.asked) == 2)
@@ -354,19 +356,6 @@ def test_mended_save_while_loading(watched: Watched) -> None:
 
     assert watched.wait("loaded").what == "loaded again, generation 2"
     assert b"kites" in watched.control.version.files["model/model.py"]
-
-
-def test_mended_save_with_one_model_at_a_time(watched: Watched) -> None:
-    """With the strategy `replace` a load is waited for: giving it up would load the old version again."""
-    watched.start(strategy="replace")
-    watched.control.hold.clear()
-    watched.write("model/model.py", MODEL.replace("falcons", "owls"))
-    wait_until(lambda: len(watched.control.asked) == 2)
-    watched.write("model/model.py", MODEL.replace("falcons", "kites"))
-    watched.control.hold.set()
-
-    watched.wait("loaded", 2)
-    assert [one["do"] for one in watched.control.asked] == ["watch", "apply", "apply"]
 
 
 def test_broken_save_while_loading(watched: Watched) -> None:
@@ -576,14 +565,54 @@ def test_push_watch_elsewhere(watched: Watched) -> None:
     )
 
 
-def test_nothing_to_watch(watched: Watched) -> None:
-    """Without a deployment in development, it is said how to make one."""
+@pytest.mark.parametrize(
+    ("options", "error", "hint"),
+    [
+        (
+            ("--strategy", "replace"),
+            "--strategy says how a save is loaded, and nothing is watched.",
+            "Add --watch, or leave --strategy out.",
+        ),
+        (
+            ("--dry-run", "--watch"),
+            "--dry-run pushes nothing that could be watched.",
+            "Leave one of the two out.",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_together(
+    watched: Watched, options: tuple[str, ...], error: str, hint: str
+) -> None:
+    """An option that would have no effect is refused."""
     deps = Deps(target=FakeMachine(watched.target).target, cwd=watched.package)
+
+    assert run_truss("push", *options, deps=deps) == Outcome("", f"error: {error}\n\nhint: {hint}\n", 2)
+
+
+def test_nothing_to_watch(watched: Watched) -> None:
+    """Without a deployment in development, it is said how to make one from where the user is."""
+    deps = Deps(target=FakeMachine(watched.target).target, cwd=watched.package)
+    above = replace(deps, cwd=watched.package.parent)
+    folder = watched.package.name
+
+    here, there = run_truss("watch", deps=deps), run_truss("watch", folder, deps=above)
+
+    assert (here.code, there.code) == (7, 7)
+    assert here.stderr.startswith("error: falcon is not deployed in development.\n")
+    assert here.stderr.endswith("hint: `truss push --watch` deploys it.\n")
+    assert there.stderr.endswith(f"hint: `truss push {folder} --watch` deploys it.\n")
+
+
+def test_watch_outside_of_a_package(watched: Watched) -> None:
+    """Where no package is, no option is named that `truss watch` does not have."""
+    deps = Deps(target=FakeMachine(watched.target).target, cwd=watched.package.parent)
 
     outcome = run_truss("watch", deps=deps)
 
-    assert outcome.code == 7
-    assert "falcon is not deployed in development" in outcome.stderr
+    assert outcome.code == 3
+    assert outcome.stderr.endswith(
+        "hint: Change to the folder of a package, or make one with `truss init DIR`.\n"
+    )
 
 
 def test_second_watcher(watched: Watched) -> None:

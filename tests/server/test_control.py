@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,6 +153,40 @@ def test_where_memory_is_scarce_the_old_worker_leaves_first(edge: Edge, watch: C
         Gates(edge.control / "versions/2/gates").open("loaded")
         assert edit.result()["generation"] == 2
         assert call.result()[0] == "two"
+
+
+@pytest.mark.parametrize("strategy", ["beside", "replace"])
+def test_a_replacement_that_is_given_up(servers: Servers, strategy: str) -> None:
+    """The next version takes the place at once, and does not wait for the one before to come back; calls do."""
+    stuck = 'gates.is_open("stuck") and gates.wait("never")'
+    first = source("one").replace('print("loading")', stuck)
+    edge = servers.start(first, files=FILES, environment="development", control=True)
+    with closing(Session(edge.control)) as session, ThreadPoolExecutor() as pool:
+        edge.gates.open("stuck")
+        session.begin_edit(edge, {MODEL: HANGING["load"]}, "load", strategy="replace")
+        edge.wait_log("for ever")
+        call = pool.submit(edge.call, 1)
+        session.say({"do": "cancel"})
+        assert session.hear()["event"] == "cancelled"
+        answer = session.edit(edge, {MODEL: source("three")}, "load", strategy=strategy)
+
+        assert answer["event"] == "applied"
+        assert call.result()[0] == "three"
+        wait_until(lambda: len(edge.workers()) <= 2, 10, what="the end of other workers")
+
+
+def test_a_replacement_that_is_given_up_for_nothing(edge: Edge, watch: Callable[[], Session]) -> None:
+    """Where no other version takes the place, the one before comes back, and calls have waited for it."""
+    session = watch()
+    with ThreadPoolExecutor() as pool:
+        session.begin_edit(edge, {MODEL: HANGING["load"]}, "load", strategy="replace")
+        edge.wait_log("for ever")
+        call = pool.submit(edge.call, 1)
+        session.say({"do": "cancel"})
+
+        assert session.hear()["event"] == "cancelled"
+        assert call.result()[0] == "one"
+    assert session.edit(edge, {MODEL: source("two")}, keep=KEEP)["how"] == "swap"
 
 
 @pytest.mark.parametrize("how", ["swap", "load"])

@@ -592,7 +592,10 @@ def test_calls_before_it_is_ready(servers: Servers) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"files": {"gates/broken": ""}}, "exit code 7"),
+        (
+            {"files": {"gates/broken": ""}},
+            "the model could not be loaded: the custom server ended with exit code 7",
+        ),
         ({"custom": {"start_command": "no-such-command --port $PORT"}}, "`no-such-command`"),
     ],
 )
@@ -611,6 +614,43 @@ def test_a_taken_port(servers: Servers) -> None:
         edge = start(servers, custom={"server_port": port})
 
         assert edge.post("/predict", {}).json()["variables"]["PORT"] != str(port)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("no-such-command --port {port}", "cannot be started: No such file or directory"),
+        (f"{sys.executable} -c 'exit(3)' $PORT", "exit code 3 (PORT was "),
+        (
+            f"{sys.executable} -c 'exit(3)' {{port}}",
+            "exit code 3; its command says {port}, which is taken on this machine: write $PORT there",
+        ),
+    ],
+)
+def test_what_is_said_of_a_taken_port(servers: Servers, command: str, text: str) -> None:
+    """The port is mentioned where the server was started and may have met it, and advice is given where it fits."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        edge = start(
+            servers,
+            custom={"server_port": port, "start_command": command.format(port=port)},
+            ready=False,
+        )
+        edge.wait_exit()
+
+    assert text.format(port=port) in edge.log_text()
+    assert ("taken on this machine" in edge.log_text()) == ("exit(3)" in command)
+
+
+def test_a_readiness_endpoint_that_is_not_there(servers: Servers) -> None:
+    """What the server answers instead of 2xx is warned of once; 503 is what servers say that are not ready yet."""
+    edge = start(servers, custom={"readiness_endpoint": "/teapot"}, ready=False)
+    edge.wait_log("`readiness_endpoint`, /teapot, answers 418; 2xx is waited for")
+    unready = start(servers, files={"gates/unready": ""}, ready=False)
+    unready.wait_log("answers 503")
+
+    said = [one for one in (*edge.records, *unready.records) if "2xx is waited for" in one["message"]]
+    assert [one["levelname"] for one in said] == ["WARNING", "INFO"]
 
 
 def test_two_of_them_on_one_machine(servers: Servers) -> None:

@@ -136,11 +136,22 @@ class Model:
 
 @pytest.mark.parametrize("kind", ["", "async "])
 def test_load_is_tried_again(servers: Servers, kind: str) -> None:
-    """A load() that fails once is tried a second time, and the first failure is in the log."""
+    """A load() that fails once is tried a second time, and how it failed is in the log."""
     edge = servers.start(LOAD.format(kind=kind, good=2))
 
     assert edge.call(0) == 2
-    assert "ValueError: try 1" in edge.wait_log("load() failed; trying again")["exc_info"]
+    told = edge.wait_log("load() had failed before")["message"]
+    assert told.endswith('    raise ValueError(f"try {self.tries}")\nValueError: try 1\n')
+    assert edge.wait_log("load() failed")["message"] == "load() failed, trying again: ValueError: try 1"
+
+
+@pytest.mark.parametrize(("told", "count"), [("always the same", 1), ("{self.tries}", 2)])
+def test_each_failure_of_load_is_traced_once(servers: Servers, told: str, count: int) -> None:
+    """A second failure that is the first one again has one traceback, in the end; another one has its own."""
+    edge = servers.start(LOAD.format(kind="", good=9).replace("try {self.tries}", told), ready=False)
+
+    assert edge.wait_exit() == 3
+    assert edge.log_text().count(", in load\n") == count
 
 
 @pytest.mark.parametrize(("retries", "tries"), [("0", 1), ("2", 3)])

@@ -14,6 +14,7 @@ from truss.config_pages import format_config, format_schema
 from truss.config_values import CONFIG
 from truss.deps import Deps
 from truss.memory import Memory
+from truss.package import external_folder
 from truss.requirement_files import read_requirements
 
 
@@ -42,6 +43,8 @@ def command(
         console.print_data(format_config(config, as_json=output == "json"))
         return
     read_requirements(package, config, Memory())
+    for name in config.external_package_dirs:
+        external_folder(package, name)
     if unused := config.unused():
         console.print_note(f"Not used here: {', '.join(unused)}.")
     console.print_note(f"{package / CONFIG} is valid.")

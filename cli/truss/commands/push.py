@@ -55,7 +55,7 @@ def command(
         bool,
         typer.Option("--require-gpu", help="Refuse a machine with fewer GPUs than the model asks for."),
     ] = False,
-    strategy: options.Strategy = "beside",
+    strategy: options.Strategy = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -68,6 +68,7 @@ def command(
 
     When a step fails, nothing of it is left, and what ran before runs on.
     """
+    _check(watch=watch, dry_run=dry_run, strategy=strategy)
     deps = Deps.of(ctx)
     console = deps.console()
     package = Path(os.path.normpath(deps.cwd / folder))
@@ -102,6 +103,21 @@ def command(
 
         deployment = pushed.deployment
         watching.watch(deps, package, deployment, strategy=strategy, seconds=wish.seconds, output=output)
+
+
+def _check(*, watch: bool, dry_run: bool, strategy: str | None) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if dry_run and watch:
+        raise UsageError("--dry-run pushes nothing that could be watched.", hint="Leave one of the two out.")
+    if strategy is not None and not watch:
+        raise UsageError(
+            "--strategy says how a save is loaded, and nothing is watched.",
+            hint="Add --watch, or leave --strategy out.",
+        )
 
 
 def _foretell(deps: Deps, package: Path, target: str | None, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -41,9 +42,7 @@ def command(
     """
     deps = Deps.of(ctx)
     console, store = deps.console(), SecretStore.of(deps.environ)
-    if (what == "list") != (name is None):
-        problem = "`truss secrets list` takes no name." if name else f"`truss secrets {what}` needs a name."
-        raise UsageError(problem, hint="`truss secrets --help` shows what there is.")
+    _check(what, name, value)
     if name is None:
         names = store.names()
         console.print_data(
@@ -64,6 +63,20 @@ def command(
         )
 
 
+def _check(what: str, name: str | None, value: str | None) -> None:
+    """Refuse a name or a value where there is no use for one.
+
+    Raises:
+        UsageError: There is none, or one is missing.
+    """
+    hint = "`truss secrets --help` shows what there is."
+    if (what == "list") != (name is None):
+        problem = "takes no name" if name else "needs a name"
+        raise UsageError(f"`truss secrets {what}` {problem}.", hint=hint)
+    if what != "set" and value is not None:
+        raise UsageError(f"`truss secrets {what}` takes no --value.", hint=hint)
+
+
 def read_value(name: str, stdin: TextIO) -> str:
     """Return a secret: asked for on a terminal, where it is not shown; else all of standard input but its last newline.
 
@@ -71,7 +84,9 @@ def read_value(name: str, stdin: TextIO) -> str:
         UsageError: It is no text.
     """
     if stdin.isatty():
-        return getpass.getpass(f"{name}: ")
+        with suppress(EOFError):  # Ctrl-D: nothing was given
+            return getpass.getpass(f"{name}: ")
+        return ""
     try:
         given = stdin.buffer.read(MOST_BYTES + 2).decode()
     except UnicodeDecodeError as exc:

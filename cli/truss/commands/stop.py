@@ -25,7 +25,9 @@ def command(
     model: options.Model = None,
     environment: options.Environment = None,
     target: options.Target = None,
-    everything: Annotated[bool, typer.Option("--all", help="Stop everything that is deployed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Stop everything that `truss list` shows.")
+    ] = False,
 ) -> None:
     """Stop a deployed model.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from truss import options
+from truss.config import load_config
 from truss.deps import Deps
 from truss.keys import single_keys
 from truss.lookup import Wanted, command_for, find_running
@@ -30,7 +31,7 @@ def command(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")] = ".",
     *,
     target: options.Target = None,
-    strategy: options.Strategy = "beside",
+    strategy: options.Strategy = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Wait so long for the model to be loaded again.")
     ] = DEFAULT_SECONDS,
@@ -42,13 +43,19 @@ def command(
     """
     deps = Deps.of(ctx)
     package = Path(os.path.normpath(deps.cwd / folder))
-    wanted = Wanted(options.model_name(None, package), DEVELOPMENT, target)
+    wanted = Wanted(load_config(package).model_slug(package), DEVELOPMENT, target, folder)
     found = find_running(deps.target, wanted, folder=package, note=deps.console().print_note)
     watch(deps, package, found, strategy=strategy, seconds=options.seconds(timeout), output=output)
 
 
 def watch(
-    deps: Deps, package: Path, deployment: Deployment, *, strategy: Strategy, seconds: float, output: str
+    deps: Deps,
+    package: Path,
+    deployment: Deployment,
+    *,
+    strategy: Strategy | None,
+    seconds: float,
+    output: str,
 ) -> None:
     """Watch a deployment until the user ends it, and say what is left then.
 
@@ -63,7 +70,7 @@ def watch(
 
     target = deps.target(deployment.target)
     outside = Outside(target, deps.client(), deps.clock, console.progress, tell)
-    watching = Watch(package, deployment, outside, strategy=strategy, seconds=seconds)
+    watching = Watch(package, deployment, outside, strategy=strategy or "beside", seconds=seconds)
     try:
         with single_keys(_keyboard()) as keys:
             if keys is not None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from truss.channel import connect
+from truss.config_sections import BaseImage
 from truss.config_values import CONFIG
 from truss.environment import Wanted, model_python, prune_environments
 from truss.errors import EngineError, NotDeployedError, UsageError
@@ -78,7 +79,7 @@ class _Candidate:
     push: ExitStack
 
 
-OF_IMAGES = ("system_packages", "build_commands")
+OF_IMAGES = ("base_image", "system_packages", "build_commands")
 """Keys of config.yaml that have no meaning here."""
 
 
@@ -111,7 +112,7 @@ class LocalTarget:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Make the model's environment and the release's folder, as far as they are not there; see `Target.build`."""
-        ignored = [key for key in OF_IMAGES if getattr(plan.config, key)]
+        ignored = [key for key in OF_IMAGES if getattr(plan.config, key) not in ((), BaseImage())]
         if ignored:
             progress.note(
                 f"{CONFIG}: {', '.join(ignored)}: of images; the target local uses what this machine has."

@@ -248,7 +248,7 @@ class Control:
         return {**answer, "how": how, "because": because, "seconds": seconds}
 
     def _failed(self, error: str, trace: str, began: float) -> dict[str, Any]:
-        self._log.write("WARNING", f"an edit was not taken: {error}")
+        self._log.write("INFO", f"an edit was not taken: {error}")  # whoever made it is told
         seconds = round(time.monotonic() - began, 4)
         generation = self._supervisor.generation
         return {

@@ -10,6 +10,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,26 @@ _PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
 _SUCCESS = range(200, 300)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a route of the server answers.
+
+    Attributes:
+        status: Of HTTP; 0 where it does not answer.
+        kind: Its media type.
+        body: All of it.
+    """
+
+    status: int = 0
+    kind: bytes = b""
+    body: bytes = b""
+
+    @property
+    def good(self) -> bool:
+        """Whether it is a success."""
+        return self.status in _SUCCESS
+
+
 class CustomServer(Worker):
     """A process that serves HTTP on a port of the loopback interface. Its parts are those of a worker.
 
@@ -62,14 +84,15 @@ class CustomServer(Worker):
     async def ask(self, method: str) -> bytes | None:
         """Return whether it says that it is ready, or its metrics; None where it does not answer in time."""
         if method == "metrics":
-            answer = await self._get("/metrics", of_type=b"text/plain")
-            return None if answer is None else wire.pack(answer.decode("utf-8", "replace"))
-        return wire.pack(await self._get(self._settings["readiness_endpoint"]) is not None)
+            answer = await self._get("/metrics")
+            shown = answer.good and answer.kind.startswith(b"text/plain")
+            return wire.pack(answer.body.decode("utf-8", "replace")) if shown else None
+        return wire.pack((await self._get(self._settings["readiness_endpoint"])).good)
 
     async def is_alive(self) -> bool:
         """Tell whether its endpoint for that answers 2xx; one that is being started is given the benefit."""
         path = self._settings["liveness_endpoint"] or self._settings["readiness_endpoint"]
-        return not self.ready.done() or await self._get(path) is not None
+        return not self.ready.done() or (await self._get(path)).good
 
     async def stop(self) -> None:
         """End it: ask, then insist. One that is not ready has nothing to finish."""
@@ -81,10 +104,10 @@ class CustomServer(Worker):
         self.kill()
         await self.life
 
-    async def _get(self, path: str, of_type: bytes = b"") -> bytes | None:
-        """Ask a route; return the answer's body, None where it is no 2xx or none of a type."""
+    async def _get(self, path: str) -> _Answer:
+        """Ask a route."""
         if self._upstream is None:
-            return None
+            return _Answer()
         scope = {
             "method": "GET",
             "raw_path": path.encode(),
@@ -95,22 +118,20 @@ class CustomServer(Worker):
         try:
             body = await asyncio.wait_for(exchange.rest(), ASK_TIMEOUT)
         except asyncio.TimeoutError:
-            return None
+            return _Answer()
         finally:
             exchange.abandon()
-        if exchange.error is not None or exchange.head is None or exchange.head["status"] not in _SUCCESS:
-            return None
-        return body if dict(exchange.head["headers"]).get(b"content-type", b"").startswith(of_type) else None
+        if exchange.error is not None or exchange.head is None:
+            return _Answer()
+        return _Answer(
+            exchange.head["status"], dict(exchange.head["headers"]).get(b"content-type", b""), body
+        )
 
     async def _run(self) -> str:
         """Run the process to its end; return how it ended, in words."""
-        wanted = self._settings["server_port"]
-        port, lock = reserve_port(wanted)
+        port, lock = reserve_port(self._settings["server_port"])
         with lock:
-            reason = await self._run_on(port)
-        if port != wanted and not self.ready.done():
-            reason += f" ({wanted} is taken on this machine, so PORT was {port}: has it listened there?)"
-        return reason
+            return await self._run_on(port)
 
     async def _run_on(self, port: int) -> str:
         command = [_PORT.sub(str(port), word) for word in shlex.split(self._settings["start_command"])]
@@ -124,7 +145,7 @@ class CustomServer(Worker):
         probing = loop.create_task(self._probe())
         if self._ended:  # while it was being started
             self.kill()
-        reason = describe_exit(await process.wait())
+        reason = describe_exit(await process.wait(), "the custom server")
         probing.cancel()
         self.link = self._upstream = None
         upstream.lost(f"{reason} while it was working on this request")
@@ -132,11 +153,26 @@ class CustomServer(Worker):
         self._process = None
         await asyncio.wait({output}, timeout=LAST_WORDS)
         output.cancel()
-        return reason
+        return reason if self.ready.done() else reason + self._about_port(port)
+
+    def _about_port(self, port: int) -> str:
+        """Return what one that ended early may not have known of its port; empty where it is the one it wants."""
+        wanted = self._settings["server_port"]
+        if port == wanted:
+            return ""
+        if re.search(rf"(?<!\d){wanted}(?!\d)", self._settings["start_command"]):
+            return f"; its command says {wanted}, which is taken on this machine: write $PORT there"
+        return f" (PORT was {port}, because {wanted} is taken on this machine)"
 
     async def _probe(self) -> None:
-        """Wait until it says that it is ready."""
-        while await self._get(self._settings["readiness_endpoint"]) is None:  # noqa: ASYNC110 - nobody tells
+        """Wait until it says that it is ready, and tell what it says instead."""
+        path = self._settings["readiness_endpoint"]
+        said = 0
+        while not (answer := await self._get(path)).good:
+            if answer.status not in (0, said):
+                said = answer.status
+                level = "INFO" if said == HTTPStatus.SERVICE_UNAVAILABLE else "WARNING"
+                self._log.write(level, f"`readiness_endpoint`, {path}, answers {said}; 2xx is waited for")
             await asyncio.sleep(PROBE_SECONDS)
         if not self.ready.done():
             self.methods = {"predict": _FACTS, FORWARD: _FACTS}

@@ -18,13 +18,13 @@ def kill_group(leader: asyncio.subprocess.Process) -> None:
         os.killpg(leader.pid, signal.SIGKILL)
 
 
-def describe_exit(code: int) -> str:
-    """Say in words how the model's process ended."""
+def describe_exit(code: int, who: str = "the model's process") -> str:
+    """Say in words how a process ended."""
     if code >= 0:
-        return f"the model's process ended with exit code {code}"
+        return f"{who} ended with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
     hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"the model's process was ended by {name}{hint}"
+    return f"{who} was ended by {name}{hint}"

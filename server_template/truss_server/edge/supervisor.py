@@ -61,6 +61,7 @@ class Supervisor:
         self.workers = Workers(log)
         self._background = Background()
         self._held: asyncio.Future[None] | None = None
+        self._back: asyncio.Task[None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = ""
         self._leaving = False
@@ -268,24 +269,47 @@ class Supervisor:
         worker = self.workers.start(version)
         await worker.until_ready(gone)
         self._version = version
+        self._stay_away()
         self._serve(worker)
+        self._go_on()
         for other in {*self.workers} - {worker}:  # one, or two where it died meanwhile and was started again
             self._background.begin(retire(other, self._patience))
 
     async def _replace(self, before: Worker, version: Version, gone: asyncio.Future[None]) -> None:
-        loop = asyncio.get_running_loop()
-        held = self._held = loop.create_future()
+        """Have a version take the place of a worker, which may be one that is only about to come back."""
+        self._stay_away()
+        if self._held is None:
+            self._held = asyncio.get_running_loop().create_future()
         try:
             await retire(before, self._drain)
-            try:
-                await self._arrival(version, gone)
-                self._version = version
-            except FailedError:
-                with contextlib.suppress(FailedError):  # which `run` deals with
-                    await self._arrival(self._version, loop.create_future())
-                raise
+            await self._arrival(version, gone)
+            self._version = version
+        except FailedError:
+            back = self._back = self._background.begin(self._come_back())
+            if not gone.done():  # else there may be another version that takes the place at once
+                await asyncio.wait({back})
+            raise
         finally:
-            self._held = None
+            if self._back is None:
+                self._go_on()
+
+    async def _come_back(self) -> None:
+        """Have what served before serve again; calls wait for it."""
+        with contextlib.suppress(FailedError):  # which `run` deals with
+            await self._arrival(self._version, asyncio.get_running_loop().create_future())
+        self._back = None
+        self._go_on()
+
+    def _stay_away(self) -> None:
+        """Have what is about to come back serve no more: something else does, or takes its place."""
+        back, self._back = self._back, None
+        if back is not None:
+            back.cancel()
+
+    def _go_on(self) -> None:
+        """Let calls that wait go on."""
+        held, self._held = self._held, None
+        if held is not None:
             held.set_result(None)
 
     async def _arrival(self, version: Version, gone: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
+from truss_server.worker.failures import describe
 from truss_server.worker.generations import CannotSwapError, Generation, own_modules
 from truss_server.worker.methods import Method, ModelDefinitionError, find_methods
 from truss_server.worker.secrets import Secrets
@@ -73,10 +74,7 @@ class Model:
         self._instance = model_class(**self._init_arguments(model_class))
         self._read()
         self._call("setup_environment", self._environment)
-        for retry in range(int(os.environ.get(RETRIES_VARIABLE, "1")), -1, -1):
-            if self._load(again=retry > 0):
-                return
-            time.sleep(RETRY_SECONDS)
+        self._load(int(os.environ.get(RETRIES_VARIABLE, "1")))
 
     def swapped(
         self, root: Path, manifest: Manifest, run: Sequence[str], keep: Mapping[str, Collection[str]]
@@ -116,16 +114,30 @@ class Model:
     def _read(self) -> None:
         self.methods, self.health = find_methods(self._instance)
 
-    def _load(self, *, again: bool) -> bool:
-        """Run the author's `load()` once; where it may be tried again, a failure is logged and not raised."""
-        try:
-            self._call("load")
-        except Exception:
-            if not again:
-                raise
-            logging.getLogger("truss").warning("load() failed; trying again", exc_info=True)
-            return False
-        return True
+    def _load(self, retries: int) -> None:
+        """Run the author's `load()` until it succeeds, or fails for the last time.
+
+        A failure that is tried again is a line at once; its traceback follows, unless the last failure has the same.
+        """
+        log, before = logging.getLogger("truss"), ""
+        for left in range(retries, -1, -1):
+            try:
+                self._call("load")
+            except Exception as exc:
+                told = describe(exc, self.roots, answers=False)
+                trace = told.get("traceback", "")
+                if before not in ("", trace):
+                    log.warning("before that, load() had failed otherwise:\n%s", before)
+                if not left:
+                    raise
+                line = str(told.get("message", "")).partition("\n")[0]
+                log.warning("load() failed, trying again: %s: %s", type(exc).__name__, line)
+                before = trace  # and not the exception: its frames would keep what was loaded
+            else:
+                if before:
+                    log.warning("load() had failed before:\n%s", before)
+                return
+            time.sleep(RETRY_SECONDS)
 
     def unload(self) -> None:
         """Run the author's `unload()`, if there is one."""

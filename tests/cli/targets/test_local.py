@@ -194,12 +194,12 @@ def test_from_package_to_answer(target: LocalTarget, package: Package) -> None:
 
 def test_keys_of_images_are_named(target: LocalTarget, package: Package) -> None:
     """What only an image can have is said to be ignored."""
-    package.write(config="system_packages: [ffmpeg]\nbuild_commands: [exit 3]\n")
+    package.write(config="system_packages: [ffmpeg]\nbuild_commands: [exit 3]\nbase_image: {image: a}\n")
     progress = Lines()
     target.build(plan_release(package.folder), progress)
 
     (note,) = [line for line in progress.details if "system_packages" in line]
-    assert "build_commands" in note
+    assert "base_image, system_packages, build_commands" in note
 
 
 def test_what_the_model_sees(home: Path, package: Package) -> None:
