@@ -42,7 +42,7 @@ USERS_SETTINGS = (
 """For a shell: they are there where BuildKit mounts them. Copied they would be in the image that is kept."""
 
 OPENAPI = "/openapi.json"
-"""Where a server shows its OpenAPI schema: it knows the types of a model once that is loaded, no image does."""
+"""Where a server shows its OpenAPI document; the label of an image says so where the model has no types to tell of."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ def command(
         raise UsageError(f"`truss image {what}` takes DIR alone.")
     published = options.port_number(port) or DEFAULT_PORT
     works = deps.works()
+    if what == "run":
+        works.run.check_port(published)
     release = _build(deps, works, _folder(deps, first), tag, as_json=output == "json")
     if what == "run":
         _run(deps, works, release, published, as_json=output == "json")

@@ -211,7 +211,7 @@ class DockerTarget:
         """Create a container that can do nothing but serve."""
         asked = self._releases.labels_of(release.reference)
         drain = float(asked[DRAIN_LABEL])
-        mounts = MountedSecrets(self._environ, release.model, environment).mount(
+        mounts = MountedSecrets.of(self._environ, release.model, environment).mount(
             asked.get(SECRETS_LABEL, "").split()
         )
         gpus = self._gpus_of(release)
@@ -254,7 +254,7 @@ class DockerTarget:
         for container in self._containers(model, environment):
             if container.is_candidate:
                 self._undo(container.id, container.labels[REPLACES_LABEL])
-        secrets = MountedSecrets(self._environ, model, environment)
+        secrets = MountedSecrets.of(self._environ, model, environment)
         if secrets.there:
             left = [self._client.inspect_container(one.id) for one in self._containers(model, environment)]
             secrets.sweep(left)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
+from truss.model_types import may_be_typed
 from truss.release import Release
 from truss.stages import base_image
 from truss.state import locked, state_folder
@@ -15,6 +16,8 @@ from truss.targets.docker_base import check_base
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_images import ReleaseImages
+from truss.targets.docker_openapi import read_openapi
+from truss.targets.docker_owned import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +55,7 @@ class DockerReleases:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
+        sweep(self._client, self._environ)
         base_id = self._builder.base_id(base_image(plan), progress)
         images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
@@ -80,7 +84,11 @@ class DockerReleases:
         busy = f"Another build of {model} is under way."
         with locked(folder / f"{model}.lock", timeout=PATIENCE, busy=busy):
             if lacking := self._builder.inspect(images[-1].tag) is None:
-                self._builder.build(images[-1], progress, self._images.arguments(plan, images))
+                given = self._images.arguments(plan, images)
+                if may_be_typed(plan.config, plan.files):
+                    progress.detail("read the model's types")
+                    given["TRUSS_OPENAPI"] = read_openapi(self._client, self._environ, images[-1], progress)
+                self._builder.build(images[-1], progress, given)
         return lacking
 
     def labels_of(self, reference: str) -> dict[str, str]:
