@@ -14,6 +14,7 @@ from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
 from truss.gpus import NO_TOOLKIT, gpus_here
 from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
+from truss.ports import free_port, is_taken
 from truss.state import locked, state_folder
 from truss.targets.docker_container import (
     CANDIDATE,
@@ -21,9 +22,7 @@ from truss.targets.docker_container import (
     REPLACES_LABEL,
     Container,
     candidate_name,
-    free_port,
     host_config,
-    is_taken,
 )
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors

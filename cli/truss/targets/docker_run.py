@@ -11,7 +11,8 @@ from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, StartError
 from truss.gpus import NO_TOOLKIT, gpus_here
 from truss.images import GPUS_LABEL, SECRETS_LABEL
-from truss.targets.docker_container import host_config, is_taken
+from truss.ports import is_taken
+from truss.targets.docker_container import host_config
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_owned import owner
 from truss.targets.docker_secrets import MountedSecrets
