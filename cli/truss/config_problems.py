@@ -65,8 +65,6 @@ def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
     for part in above:
         if isinstance(part, str):
             section = _inner(section, in_lists=True)[part]
-    if key in section.later:
-        return f"{_dotted(location)}: known to Truss, but not supported by this version", "Remove it."
     return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
 
 

@@ -19,6 +19,9 @@ CONFIG = "config.yaml"
 EDGE_PORT = 8080
 """Where the server listens inside its container."""
 
+PLATFORM_USER = 60000
+"""No server runs as this one there, and so none does here."""
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -185,9 +188,16 @@ def _route(value: str) -> str:
     return value
 
 
+def _user_id(value: int) -> int:
+    if value == PLATFORM_USER:
+        raise problem(f"{value} is a user of Truss's own platform", "Take the id of a user of your image.")
+    return value
+
+
 Line = Annotated[str, AfterValidator(_line)]
 Command = Annotated[Line, AfterValidator(_command)]
 Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
+UserId = Annotated[int, Field(ge=1, lt=2**31), AfterValidator(_user_id)]
 Route = Annotated[str, AfterValidator(_route)]
 Lines = Annotated[tuple[Line, ...], Field(strict=False)]  # strict pydantic takes no list for a tuple
 Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]

@@ -108,7 +108,7 @@ RUN if ! [ -x /usr/local/bin/python3 ]; then \
       && rm -f /usr/local/lib/python3.11/EXTERNALLY-MANAGED; \
     fi; \
     python -c 'import sys; assert sys.base_prefix == "/usr/local", sys.base_prefix' \
- && printf '#!/bin/sh\\nexec python3 -m pip "$@"\\n' >/usr/local/bin/pip && chmod +x /usr/local/bin/pip
+ && printf '#!/bin/sh\\nexec /usr/local/bin/python3 -m pip "$@"\\n' >/usr/local/bin/pip && chmod +x /usr/local/bin/pip
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """
 """As Python's official images have it: all of it in /usr/local, nothing of Debian's, pip may install there.

@@ -10,14 +10,15 @@ from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
 from truss.model_types import may_be_typed
 from truss.release import Release
-from truss.stages import base_image
+from truss.stages import base_image, takes_command
 from truss.state import locked, state_folder
-from truss.targets.docker_base import check_base
+from truss.targets.docker_base import check_base, command_of
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_images import ReleaseImages
 from truss.targets.docker_openapi import read_openapi
 from truss.targets.docker_owned import sweep
+from truss_server.protocol import IMAGE_COMMAND_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,9 @@ class DockerReleases:
         with locked(folder / f"{model}.lock", timeout=PATIENCE, busy=busy):
             if lacking := self._builder.inspect(images[-1].tag) is None:
                 given = self._images.arguments(plan, images)
+                if takes_command(plan):
+                    base = base_image(plan)
+                    given[IMAGE_COMMAND_VARIABLE] = command_of(self._builder.inspect(base) or {}, base)
                 if may_be_typed(plan.config, plan.files):
                     progress.detail("read the model's types")
                     given["TRUSS_OPENAPI"] = read_openapi(self._client, self._environ, images[-1], progress)
