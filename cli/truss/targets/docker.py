@@ -12,7 +12,7 @@ from docker.errors import NotFound
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
-from truss.gpus import NO_TOOLKIT, gpus_here
+from truss.gpus import explain_start, gpus_here
 from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
 from truss.ports import free_port, is_taken
 from truss.state import locked, state_folder
@@ -189,8 +189,7 @@ class DockerTarget:
                     self._client.start(name)
             except EngineError as exc:
                 if not is_taken(published):
-                    if self._gpus_of(release):
-                        exc.hint = NO_TOOLKIT
+                    explain_start(exc)
                     raise
                 if port or attempt == PORT_ATTEMPTS:
                     hint = "Take another one, or leave the choice to truss."

@@ -61,6 +61,10 @@ class DockerReleases:
         images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
         missing = self._images.missing(images)
+        if missing:
+            # Somebody else's push may be about to remove what nobody has used for long: from now on it is used.
+            self._images.touch(images)
+            missing = self._images.missing(images)
         if plan.config.base_image.image and any(not image.needs for image in missing):
             check_base(self._client, base_image(plan))
         for image in missing:
@@ -71,7 +75,6 @@ class DockerReleases:
                 continue
             seconds[image.tag] = time.monotonic() - begin
         if seconds:
-            self._images.touch(images)
             progress.built(self._report(images, seconds))
         release = images[-1]
         labels = self.labels_of(release.tag)

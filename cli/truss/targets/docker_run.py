@@ -9,7 +9,7 @@ from docker.errors import NotFound
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, StartError
-from truss.gpus import NO_TOOLKIT, gpus_here
+from truss.gpus import explain_start, gpus_here
 from truss.images import GPUS_LABEL, SECRETS_LABEL
 from truss.ports import is_taken
 from truss.targets.docker_container import host_config
@@ -68,7 +68,12 @@ class DockerRun:
                 gpus = min(int(labels.get(GPUS_LABEL, 0)), self._gpus())
                 container = self._create(reference, port, gpus, labels, mine)
             try:
-                self._start(container, starting, gpus)
+                try:
+                    with engine_errors(starting):
+                        self._client.start(container)
+                except EngineError as exc:
+                    explain_start(exc)
+                    raise
                 yield container
                 with engine_errors("stop the container"):
                     self._client.stop(container, timeout=STOP_SECONDS)
@@ -93,16 +98,6 @@ class DockerRun:
         code = int(self._client.wait(container)["StatusCode"])
         if code != 0:
             raise StartError(f"The server ended with exit code {code}.", hint="The lines above say why.")
-
-    def _start(self, container: str, starting: str, gpus: int) -> None:
-        """Start a container."""
-        try:
-            with engine_errors(starting):
-                self._client.start(container)
-        except EngineError as exc:
-            if gpus:
-                exc.hint = NO_TOOLKIT
-            raise
 
     def _create(self, reference: str, port: int, gpus: int, labels: Mapping[str, str], mine: Owner) -> str:
         """Create a container that can do nothing but serve."""
