@@ -93,7 +93,7 @@ class EngineCleaner:
             parent = image["Labels"].get(PARENT_LABEL, "")
             for tag in image["RepoTags"] or [image["Id"]]:
                 self._remove_image(tag)
-            while parent.startswith(("truss-data:", "truss-commands:", "truss-environment:")):
+            while parent.startswith(("truss-data:", "truss-user:", "truss-commands:", "truss-environment:")):
                 above = self.image_labels(parent).get(PARENT_LABEL, "")
                 self._remove_image(parent)
                 parent = above
@@ -102,6 +102,7 @@ class EngineCleaner:
         """Remove what the session's tests shared, and nobody else has built upon."""
         for kind in (
             "truss-data",
+            "truss-user",
             "truss-commands",
             "truss-environment",
             "truss-server",

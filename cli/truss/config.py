@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from truss.yaml_source import Location
 
 
+INSTALLED = ("requirements", "requirements_file", "system_packages", "build_commands")
+"""Keys of what is installed into an image."""
+
+
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
@@ -119,8 +123,8 @@ class TrussConfig(Section):
     model_class_name: ClassName = Field(
         default="Model", description="Name of the model's class.", examples=["Falcon"]
     )
-    docker_server: DockerServer | None = None
     base_image: BaseImage = BaseImage()
+    docker_server: DockerServer | None = None
     resources: Resources = Resources()
     runtime: Runtime = Runtime()
     apply_library_patches: Unused = None
@@ -155,6 +159,20 @@ class TrussConfig(Section):
         return names + [
             f"environment_variables.{name}" for name in sorted(given & {*self.environment_variables})
         ]
+
+    @field_validator("docker_server")
+    @classmethod
+    def _image_as_it_is(cls, value: DockerServer | None, info: ValidationInfo) -> DockerServer | None:
+        if value is None or not value.no_build:
+            return value
+        if "base_image" in info.data and info.data["base_image"].image is None:
+            raise problem(
+                "`no_build` runs an image as it is, and none is named", "Name it in `base_image.image`."
+            )
+        if installed := [key for key in INSTALLED if info.data.get(key)]:
+            keys = " and ".join(f"`{key}`" for key in installed)
+            raise problem(f"with `no_build`, nothing is made of {keys}", f"Remove {keys}, or `no_build`.")
+        return value
 
     @property
     def model_file(self) -> PurePosixPath:

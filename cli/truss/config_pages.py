@@ -34,8 +34,6 @@ _REMARKS = """\
 
 Keys that only a cloud has a use for are accepted, kept for the model, and named once by `truss push`: {unused}.
 
-Keys that this version does not support yet are an error that says so: {later}.
-
 ## Requirements
 
 A package whose model imports `fastapi` or `starlette` without listing them gets them: asking by importing is asking.
@@ -68,7 +66,7 @@ def format_page() -> str:
     """Return the documentation of config.yaml: each key with its default and an example."""
     keys = [_row(name, field) for name, field in _fields(TrussConfig)]
     rows = ["| key | default | | for example |", "|---|---|---|---|", *keys]
-    remarks = _REMARKS.format(unused=_listed(_unused(TrussConfig)), later=_listed(_later(TrussConfig)))
+    remarks = _REMARKS.format(unused=_listed(_unused(TrussConfig)))
     return "\n".join([_INTRODUCTION, *rows, "", remarks])
 
 
@@ -98,13 +96,6 @@ def _unused(section: type[Section], above: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         if (inner := section_of(field.annotation)) is not None:
             yield from _unused(inner, f"{above}{name}.")
-
-
-def _later(section: type[Section], above: str = "") -> Iterator[str]:
-    yield from (above + name for name in sorted(section.later))
-    for name, field in section.model_fields.items():
-        if (inner := section_of(field.annotation)) is not None:
-            yield from _later(inner, f"{above}{name}.")
 
 
 def _listed(names: Iterator[str]) -> str:

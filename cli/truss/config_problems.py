@@ -85,8 +85,6 @@ def _known(section: type[Section]) -> list[str]:
 def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
     above, key = location[:-1], str(location[-1])
     section = _section_above(location, schema)
-    if key in section.later:
-        return f"{_dotted(location)}: known to Truss, but not supported by this version", "Remove it."
     return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -29,6 +30,7 @@ from truss.config_values import (
     Sha256,
     Unused,
     Url,
+    UserId,
     problem,
     unquoted,
 )
@@ -38,23 +40,18 @@ DAY = 24 * 60 * 60.0
 
 
 class Section(BaseModel):
-    """Keys that belong together. One without a value is as if it were not there; numbers may stand in quotes.
-
-    Attributes:
-        later: Keys Truss knows and this version does not support.
-    """
+    """Keys that belong together. One without a value is as if it were not there; numbers may stand in quotes."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
     )
-    later: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _as_meant(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
-        idle = cls.later | cls.unused_keys()
+        idle = cls.unused_keys()
         return {
             key: unquoted(value) if key in cls._plain_keys() else value
             for key, value in data.items()
@@ -141,9 +138,15 @@ class ExternalData(Section):
 class DockerServer(Section):
     """A server of your own in place of the model's class, on both targets; docs/custom-server.md tells all of it."""
 
-    later = frozenset({"no_build"})
-
-    start_command: Command = Field(
+    no_build: bool = Field(
+        default=False,
+        description="Whether the server is all in `base_image`, and nothing is installed for it. Without a "
+        "`start_command` the image's own command starts it.",
+        examples=[True],
+    )
+    start_command: Command | None = Field(
+        default=None,
+        validate_default=True,
         description="Starts it in the foreground, from the folder of the release and without a shell. `$PORT` in it, "
         "and the variable PORT, are where it has to listen.",
         examples=["python model/server.py --port $PORT"],
@@ -166,7 +169,21 @@ class DockerServer(Section):
         description="Its route that answers 2xx while it lives; without it, `readiness_endpoint`.",
         examples=["/alive"],
     )
-    run_as_user_id: Unused = None
+    run_as_user_id: UserId | None = Field(
+        default=None,
+        description="Id of a user of `base_image` that the container runs as; without it 10001, which is nobody's. "
+        "`local` runs everything as you.",
+        examples=[1000],
+    )
+
+    @field_validator("start_command")
+    @classmethod
+    def _or_the_images(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and not info.data.get("no_build"):
+            raise problem(
+                "is missing", "An image that has a command of its own needs none with `no_build: true`."
+            )
+        return value
 
 
 class Resources(Section):

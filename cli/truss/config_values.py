@@ -21,6 +21,9 @@ EDGE_PORT = 8080
 _PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 _IMAGE = rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@\w+:[0-9a-f]{{32,}})?"
 
+PLATFORM_USER = 60000
+"""No server runs as this one there, and so none does here."""
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -224,9 +227,16 @@ def _route(value: str) -> str:
     return value
 
 
+def _user_id(value: int) -> int:
+    if value == PLATFORM_USER:
+        raise problem(f"{value} is a user of Truss's own platform", "Take the id of a user of your image.")
+    return value
+
+
 Line = Annotated[str, AfterValidator(one_line)]
 Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
 ImageName = Annotated[str, AfterValidator(_image)]
+UserId = Annotated[int, Field(ge=1, lt=2**31), AfterValidator(_user_id)]
 Route = Annotated[str, AfterValidator(_route)]
 # Not strict: strict pydantic takes no list for a tuple.
 SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(strict=False)]

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 from truss.errors import BuildError, ConnectError, PackageError, StreamError, TrussError, UsageError
 from truss.indexes import read_indexes
 from truss.release import PackageFile
-from truss.state import locked, read_json, state_folder, write_json
+from truss.state import Lock, locked, read_json, state_folder, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from truss.client import Answer, HttpClient
     from truss.config import TrussConfig
@@ -43,6 +43,9 @@ WAIT = 3600.0
 
 KEPT_SECONDS = 30 * 24 * 3600.0
 """How long a download is kept that no push has asked for."""
+
+REPLACED_SECONDS = 24 * 3600.0
+"""How long a file stays that a later download replaced, after the last push that wanted it: one may still send it."""
 
 ABOUT, FACTS = "about.json", ("sha256", "size", "etag", "modified")
 _MEGABYTE = 1_000_000
@@ -72,9 +75,9 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     for one in wanted:
         place = _place(folder, one)
-        place.mkdir(exist_ok=True)
         busy = f"Another push has been downloading {_shown(one)} for {WAIT / 60:.0f} minutes."
         with locked(place.with_suffix(".lock"), timeout=WAIT, busy=busy):
+            place.mkdir(exist_ok=True)
             _Download(one, place, client, progress).run()
     _prune(folder, time.time())
 
@@ -123,9 +126,14 @@ class _Download:
 
     def run(self) -> None:
         known = _known(self._place)
-        if known and known["sha256"] == self._one.sha256:
-            os.utime(self._place / ABOUT)
-            return
+        if not known or known["sha256"] != self._one.sha256:
+            self._renew(known)
+        if known := _known(self._place):
+            for name in (ABOUT, known["sha256"]):
+                os.utime(self._place / name)
+
+    def _renew(self, known: Mapping[str, Any] | None) -> None:
+        """Download it, unless what is known of an earlier download still holds."""
         headers = {"accept-encoding": "identity"}
         if known and self._one.sha256 is None:
             headers |= {"if-none-match": known["etag"]} if known["etag"] else {}
@@ -140,7 +148,6 @@ class _Download:
             self._progress.note(f"{_shown(self._one)}: {exc.message} What was downloaded before is taken.")
         except UsageError as exc:
             raise self._failed(exc) from exc
-        os.utime(self._place / ABOUT)
 
     def _take(self, answer: Answer) -> None:
         if answer.status == _UNCHANGED:
@@ -157,8 +164,9 @@ class _Download:
             draft.unlink(missing_ok=True)
         etag, modified = (answer.headers.get(name, "") for name in ("etag", "last-modified"))
         write_json(self._place / ABOUT, {"sha256": sha256, "size": size, "etag": etag, "modified": modified})
+        now = time.time()
         for old in self._place.iterdir():
-            if old.name not in {ABOUT, sha256}:
+            if old.name not in {ABOUT, sha256} and now - old.stat().st_mtime > REPLACED_SECONDS:
                 old.unlink()
 
     def _write(self, answer: Answer, draft: Path) -> tuple[str, int]:
@@ -202,5 +210,11 @@ class _Download:
 def _prune(folder: Path, now: float) -> None:
     """Remove what no push has asked for in a long time."""
     for about in folder.glob(f"*/{ABOUT}"):
-        if now - about.stat().st_mtime > KEPT_SECONDS:
-            shutil.rmtree(about.parent, ignore_errors=True)
+        lock = Lock.take(about.parent.with_suffix(".lock"))
+        if lock is None:  # somebody asks for it now
+            continue
+        try:
+            if about.exists() and now - about.stat().st_mtime > KEPT_SECONDS:
+                shutil.rmtree(about.parent, ignore_errors=True)
+        finally:
+            lock.close()

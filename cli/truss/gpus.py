@@ -19,6 +19,9 @@ NO_TOOLKIT = (
     "`nvidia-ctk runtime configure --runtime=docker`, then restart the engine. Or push with `--target local`."
 )
 
+NO_DRIVER = "could not select device driver"
+"""What an engine says that cannot give GPUs to containers; it has no code for it."""
+
 LIMIT = 10.0
 """Seconds nvidia-smi may take; a driver that hangs is no driver."""
 
@@ -46,6 +49,12 @@ def gpus_here(devices: Path = Path("/dev"), program: str = "nvidia-smi") -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+
+
+def explain_start(error: EngineError) -> None:
+    """Add what to do to the error of a container with GPUs, where it did not start for want of them."""
+    if NO_DRIVER in error.details:
+        error.hint = NO_TOOLKIT
 
 
 def check_gpus(resources: Resources, here: int, *, require: bool) -> str:

@@ -66,13 +66,23 @@ def model_methods(config: TrussConfig, files: Iterable[PackageFile]) -> dict[str
     """Return the methods that the class of a model that was checked is seen to have, by name."""
     if config.docker_server is not None:
         return {}
-    path = config.model_file
-    source = next(file.source for file in files if file.path == path)
-    try:
-        node = _only_class(_parse(_decode(source, path)), config.model_class_name)
-    except SyntaxError:
-        return {}  # of a later Python
+    _, node = read_class(config, files)
     return plain_functions(node) if node else {}
+
+
+def read_class(
+    config: TrussConfig, files: Iterable[PackageFile]
+) -> tuple[ast.Module | None, ast.ClassDef | None]:
+    """Return the file of a model that was checked, None where it is of a later Python, and the class as far as seen."""
+    path = config.model_file
+    source = next((file.source for file in files if file.path == path), None)
+    if source is None:
+        return None, None
+    try:
+        tree = _parse(_decode(source, path))
+    except SyntaxError:
+        return None, None
+    return tree, _only_class(tree, config.model_class_name)
 
 
 def _only_class(tree: ast.Module, name: str) -> ast.ClassDef | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from truss.errors import UsageError
-from truss.names import slug
+from truss.names import is_image_name, slug
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,20 @@ def environment_name(given: str) -> str:
         raise UsageError(
             f"{given!r} is no name of an environment.",
             hint=f"Take lower case letters and digits, with single `.`, `_`, `-` between{like}.",
+        )
+    return given
+
+
+def image_name(given: str | None) -> str | None:
+    """Return a name for an image if it is one.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if given is not None and not is_image_name(given):
+        raise UsageError(
+            f"{given!r} is no name of an image.",
+            hint="Write NAME or NAME:TAG, the name in lower case: mine:1, registry.example:5000/team/mine:1.",
         )
     return given
 

@@ -15,6 +15,7 @@ from truss.gpus import check_gpus, gpus_here
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
 from truss.plan import plan_release
+from truss.ports import check_port
 from truss.readiness import Wait, wait_until_ready
 from truss.secrets import find_secrets
 from truss.signals import signals_held
@@ -116,6 +117,8 @@ def push(
             place = f"{plan.config.model_file}:{methods['predict'].lineno}"
             progress.note(f"{place}: `predict` takes no inputs: what requests hold is ignored.")
     chosen = choose_target(target, wish.target, progress)
+    if wish.port is not None:
+        check_port(wish.port, chosen.deployments(), (plan.manifest.model, wish.environment))
     with progress.step("build"):
         release = chosen.build(plan, progress)
     before = _replaced(chosen, plan.manifest.model, wish.environment)

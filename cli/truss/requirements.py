@@ -27,7 +27,8 @@ _EDITABLE = re.compile(r"-e|--editable\b")
 _LINKS = re.compile(
     r"(-f|--find-links)(\s+|=)(?!https?://).*|(-i|--index-url|--extra-index-url)(\s+|=)(file:|[./~]).*"
 )
-_PATH = re.compile(r"(\.|/|~|[A-Za-z]:\\|file:)|[^@]*@\s*(file:|[./~])")
+_ARCHIVE = r"[^\s;@:]+\.(tar\.gz|tgz|tar\.bz2|tar\.xz|zip)\s*($|;|\[)"
+_PATH = re.compile(rf"(\.|/|~|[A-Za-z]:\\|file:)|[^@]*@\s*(file:|[./~])|(?!-)([^\s;@:\[]+/|{_ARCHIVE})")
 _WHEEL = re.compile(r"(?P<path>[^\s;\[\]@:]+\.whl)(?P<rest>\s*(\[[\w\s,.-]*\])?(\s*;.*|\s+--hash.*)?)")
 
 

@@ -42,7 +42,7 @@ USERS_SETTINGS = (
 """For a shell: they are there where BuildKit mounts them. Copied they would be in the image that is kept."""
 
 OPENAPI = "/openapi.json"
-"""Where a server shows its OpenAPI schema: it knows the types of a model once that is loaded, no image does."""
+"""Where a server shows its OpenAPI document; the label of an image says so where the model has no types to tell of."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,18 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
         commands = [_shell(command) for command in plan.config.build_commands]
         values = {"commands": commands}
         yield Stage("commands", "run the build commands", (), (WHEELS,), values, installs=True)
+    server = plan.config.docker_server
+    if server is not None and server.run_as_user_id is not None:
+        yield Stage("user", "let the server run as another user", values={"user": server.run_as_user_id})
     if data := [file for file in plan.files if _is_data(plan, file)]:
         yield Stage("data", "add the data", tuple(_package_file("data", file) for file in data))
     yield _release(plan)
+
+
+def takes_command(plan: ReleasePlan) -> bool:
+    """Return whether a release is started by the command of its base image."""
+    server = plan.config.docker_server
+    return server is not None and server.start_command is None
 
 
 def _server_packages(plan: ReleasePlan) -> tuple[str, ...]:
@@ -131,6 +140,7 @@ def _release(plan: ReleasePlan) -> Stage:
         "gpus": gpus_wanted(plan.config.resources),
         "openapi": OPENAPI,
         "secrets": " ".join(sorted(plan.config.secrets)),
+        "takes_command": takes_command(plan),
     }
     folders = tuple(PurePosixPath("release", name) for name in names)
     return Stage("release", "add the code", (manifest, *code), folders, values)

@@ -33,6 +33,9 @@ SECRETS_VARIABLE = "TRUSS_SECRETS_DIR"
 SECRET_VARIABLE = "TRUSS_SECRET_"  # noqa: S105 - the beginning of a name
 """Begins the name of a variable that holds a secret, where no file does."""
 
+IMAGE_COMMAND_VARIABLE = "TRUSS_IMAGE_COMMAND"
+"""Has, as JSON, the `command` of an image that is run as it is, and the `folder` that it is started in."""
+
 DEVELOPMENT = "development"
 """The environment whose deployments can be watched, and whose answers show the model's tracebacks."""
 

@@ -319,7 +319,9 @@ def test_folder_without_a_name() -> None:
             "{start_command: serve, readiness_endpoint: /, start_comand: x}",
             "unknown key `docker_server.start_comand`",
         ),
-        ("{start_command: serve, readiness_endpoint: /, no_build: true}", "not supported by this version"),
+        ("{readiness_endpoint: /, no_build: true}", "docker_server: `no_build` runs an image as it is"),
+        ("{start_command: serve, readiness_endpoint: /, run_as_user_id: 0}", "run_as_user_id: must be"),
+        ("{start_command: serve, readiness_endpoint: /, run_as_user_id: 60000}", "Truss's own platform"),
     ],
 )
 def test_a_server_that_cannot_be(tmp_path: Path, written: str, text: str) -> None:
@@ -347,4 +349,19 @@ def test_a_server_of_truss(tmp_path: Path) -> None:
 
     assert config.docker_server is not None
     assert config.docker_server.predict_endpoint == "/v1/chat/completions"
-    assert config.unused() == ["docker_server.run_as_user_id"]
+    assert config.docker_server.run_as_user_id == 1000
+    assert config.unused() == []
+
+
+def test_an_image_as_it_is(tmp_path: Path) -> None:
+    """`no_build` needs no command, but an image; nothing can be installed into it."""
+    text = "base_image: {image: mine:1}\ndocker_server: {readiness_endpoint: /ready, no_build: true}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    config = load_config(tmp_path)
+    assert config.docker_server is not None
+    assert config.docker_server.start_command is None
+
+    (tmp_path / "config.yaml").write_text(f"{text}requirements: [idna]\nbuild_commands: ['true']\n")
+    with pytest.raises(PackageError) as refused:
+        load_config(tmp_path)
+    assert "with `no_build`, nothing is made of `requirements` and `build_commands`" in refused.value.details

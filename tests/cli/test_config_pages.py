@@ -14,7 +14,12 @@ from truss.config import load_config
 from truss.config_pages import examples, format_page, format_schema
 from truss.scaffold import COMMON, SCAFFOLDS
 
-REQUIRED = {"docker_server": {"start_command": "serve", "readiness_endpoint": "/"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "docker_server": {
+        "base_image": {"image": "mine:1"},
+        "docker_server": {"start_command": "serve", "readiness_endpoint": "/"},
+    }
+}
 """What a section cannot be without."""
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +36,10 @@ def test_each_key_has_an_example_that_loads(name: str, example: object, tmp_path
     """A key without an example, or with one that is wrong or is the default, would not help anybody."""
     written = nested(name, example)
     section = name.partition(".")[0]
-    others = {section: REQUIRED[section]} if section in REQUIRED else {}
-    (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump({section: {**others[section], **written[section]}} if others else written)
-    )
+    others = REQUIRED.get(section, {})
+    if section in others:
+        written = {section: {**others[section], **written[section]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**others, **written}))
     loaded: Any = load_config(tmp_path).model_dump()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(others) if others else "")
     default: Any = load_config(tmp_path).model_dump()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,7 @@ from truss.config import TrussConfig, load_config
 from truss.errors import BuildError, PackageError
 from truss.external_data import external_files, fetch
 from truss.plan import plan_release
+from truss.state import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,6 +224,39 @@ def test_too_large(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         download(config_of(site), tmp_path)
 
     assert content(config_of(site), tmp_path) == {}
+
+
+def test_a_file_that_a_push_still_sends(site: Site, tmp_path: Path) -> None:
+    """A newer download leaves what another push has just planned with where it is; a day later it goes."""
+    config = config_of(site)
+    download(config, tmp_path)
+    (planned,) = external_files(config, tmp_path)
+    site.body = b"newer"
+    download(config, tmp_path)
+    assert planned.source.read_bytes() == b"words"
+    assert content(config, tmp_path) == {"data/deep/words.txt": b"newer"}
+
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(planned.source, (long_ago, long_ago))
+    site.body = b"newest"
+    download(config, tmp_path)
+    assert not planned.source.exists()
+    assert content(config, tmp_path) == {"data/deep/words.txt": b"newest"}
+
+
+def test_a_download_in_use_is_not_removed(site: Site, tmp_path: Path) -> None:
+    """What nobody asked for in a month goes, unless somebody asks for it at that moment."""
+    config = config_of(site)
+    download(config, tmp_path)
+    (kept,) = external_files(config, tmp_path)
+    month_ago = time.time() - 40 * 24 * 3600
+    os.utime(kept.source.with_name("about.json"), (month_ago, month_ago))
+
+    with locked(kept.source.parent.with_suffix(".lock"), timeout=1, busy="busy"):
+        fetch((), HttpClient(), RecordedProgress(), tmp_path)
+        assert kept.source.exists()
+    fetch((), HttpClient(), RecordedProgress(), tmp_path)
+    assert not kept.source.exists()
 
 
 def test_a_release_with_downloads(site: Site, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers import build_tree
 from truss.config import TrussConfig
 from truss.errors import EngineError
-from truss.gpus import check_gpus, gpus_here, gpus_wanted
+from truss.gpus import check_gpus, explain_start, gpus_here, gpus_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +79,20 @@ def test_a_gpu_is_required_that_nobody_asked_for() -> None:
     """`--require-gpu` alone wants one."""
     with pytest.raises(EngineError, match="This machine has no GPU, and --require-gpu asks for one"):
         check_gpus(resources(), 0, require=True)
+
+
+@pytest.mark.parametrize(
+    ("details", "explained"),
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', True),
+        ("failed to create endpoint on network bridge: no space left on device", False),
+        ("", False),
+    ],
+)
+def test_a_container_that_does_not_start(details: str, *, explained: bool) -> None:
+    """How an engine gives GPUs to containers is told where that is what it lacks, and nowhere else."""
+    error = EngineError("Docker could not start a container.", details=details)
+
+    explain_start(error)
+
+    assert ("NVIDIA Container Toolkit" in error.hint) is explained

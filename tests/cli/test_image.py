@@ -113,6 +113,31 @@ def test_folders_that_make_no_sense(tmp_path: Path) -> None:
     assert "`truss image build` takes DIR alone." in run(tmp_path, "image", "build", "a", "b").stderr
 
 
+@pytest.mark.parametrize(
+    "tag", ["BAD TAG", "Mine", "mine:", "a//b", "-a", "a:b:c", "UP/x", "mine:-1", "x" * 300, ""]
+)
+def test_a_name_that_no_image_has(tmp_path: Path, tag: str) -> None:
+    """It is refused before the engine is asked for anything, as a mistake of the command line."""
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    outcome = run(tmp_path, "image", "build", "demo", "--tag", tag)
+
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith(f"error: {tag!r} is no name of an image.\n")
+
+
+@pytest.mark.parametrize(
+    "tag", ["mine", "mine:1", "a/b/c:v.1", "localhost/x", "host:5000/x__y/z-w:Latest", "Registry.Example/x"]
+)
+def test_a_name_of_an_image(tmp_path: Path, tag: str) -> None:
+    """It is not what is refused."""
+    build_tree(tmp_path / "demo", PACKAGE)
+
+    outcome = run(tmp_path, "image", "build", "demo", "--tag", tag)
+
+    assert outcome == Outcome("", "error: No Docker engine answers here.\n", 6)
+
+
 def test_a_dry_run_without_an_engine_shows_the_dockerfile(tmp_path: Path) -> None:
     """All stages in order, and one line about what cannot be known."""
     build_tree(tmp_path / "demo", PACKAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -331,6 +332,26 @@ def test_port_is_taken(package: Path, local: FakeTarget) -> None:
 
     assert outcome.stderr.endswith("start failed after TIME\nerror: start failed: Port 80 is taken.\n")
     assert outcome.code == 6
+
+
+def test_port_is_taken_already(package: Path, local: FakeTarget) -> None:
+    """That is said before anything is built; the deployment that a push replaces makes room for it."""
+    machine = FakeMachine(local)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        outcome = push(package, "--target", "local", "--port", str(port), machine=machine)
+    assert local.builds == []
+    assert outcome.stderr.endswith(
+        f"\nerror: Port {port} is taken.\n\nhint: Take another one, or leave the choice to truss.\n"
+    )
+    assert outcome.code == 6
+
+    assert push(package, "--target", "local", machine=machine).code == 0
+    (mine,) = local.deployments()
+    elsewhere = ("--target", "local", "--port", str(mine.port), "--environment", "staging")
+    taken = f"error: Port {mine.port} is taken by falcon (production, release 1).\n"
+    assert taken in push(package, *elsewhere, machine=machine).stderr
+    assert push(package, "--target", "local", "--port", str(mine.port), machine=machine).code == 0
 
 
 def test_predict_without_inputs(package: Path, local: FakeTarget) -> None:

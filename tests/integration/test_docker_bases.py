@@ -98,6 +98,70 @@ def test_the_models_python_and_the_servers(
     assert json.loads(predict(start(target, new, "staging"), {})) == [3, 11]
 
 
+OFFICIAL = """\
+FROM python:3.11-slim
+LABEL truss.model={model}
+RUN if ! [ -x /usr/local/bin/python3 ]; then \
+      cp -a /usr/lib/python3.11 /usr/lib/python3 /usr/local/lib/ && mv /usr/bin/python3.11 /usr/local/bin/ \
+      && ln -s python3.11 /usr/local/bin/python3 && ln -s python3 /usr/local/bin/python \
+      && rm -r /usr/lib/python3.11 /usr/lib/python3 /usr/bin/python3* /usr/bin/pip* \
+      && rm -f /usr/local/lib/python3.11/EXTERNALLY-MANAGED; \
+    fi; \
+    python -c 'import sys; assert sys.base_prefix == "/usr/local", sys.base_prefix' \
+ && printf '#!/bin/sh\\nexec /usr/local/bin/python3 -m pip "$@"\\n' >/usr/local/bin/pip && chmod +x /usr/local/bin/pip
+ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+"""
+"""As Python's official images have it: all of it in /usr/local, nothing of Debian's, pip may install there.
+
+What `.ci/engine` makes without a registry has Debian's own Python instead, which nothing may be installed into.
+"""
+
+REPORT = """
+import sys
+
+class Model:
+    def predict(self, request):
+        yield f"{sys.base_prefix} "
+        yield sys.executable
+"""
+
+
+@pytest.fixture
+def official(engine: EngineCleaner, docker_model: str) -> str:
+    """Give an image that is laid out as Python's official ones."""
+    context = io.BytesIO()
+    text = OFFICIAL.format(model=docker_model).encode()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        head = tarfile.TarInfo("Dockerfile")
+        head.size = len(text)
+        tar.addfile(head, io.BytesIO(text))
+    name = f"{docker_model}-official:1"
+    context.seek(0)
+    for event in engine.client.build(fileobj=context, custom_context=True, tag=name, rm=True, decode=True):
+        assert "error" not in event, event
+    return name
+
+
+@pytest.mark.parametrize("path", [os.environ.get("PATH", os.defpath), "/nonexistent"], ids=["any", "classic"])
+def test_the_layout_of_the_official_images(
+    engine: EngineCleaner, docker_model: str, official: str, tmp_path: Path, path: str
+) -> None:
+    """A Python in /usr/local alone is the model's and the server's, and build commands find its pip, whoever builds."""
+    target = DockerTarget(engine.client, {**os.environ, "PATH": path})
+    commands = [
+        "pip --version | grep /usr/local/",
+        "python -c 'import sys; sys.exit(sys.prefix != \"/opt/model\")'",
+        f"echo {len(path)}",  # so that each builder builds
+    ]
+    release = build(
+        target, tmp_path, docker_model, REPORT, base_image={"image": official}, build_commands=commands
+    )
+
+    deployment = start(target, release)
+
+    assert predict(deployment, {}) == "/usr/local /opt/model/bin/python"
+
+
 def test_a_python_that_is_not_there(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
     """The path that config.yaml names is in the error."""
     named = {"image": "python:3.11-slim", "python_executable_path": "/opt/none/python3"}

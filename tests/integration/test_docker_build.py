@@ -323,6 +323,24 @@ def test_builds_at_the_same_time_have_numbers_of_their_own(
     assert numbers[0] == numbers[3]
 
 
+def test_what_a_build_uses_counts_as_used(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+) -> None:
+    """From its beginning on: the end of another push may be removing what nobody has used for a week."""
+
+    def last_used(image: str) -> str:
+        found = engine.client.inspect_image(image)  # type: ignore[no-untyped-call]
+        return str(found["Metadata"]["LastTagTime"])
+
+    release = build(target, tmp_path / "first", docker_model, COUNT)
+    server = engine.image_labels(release.reference)["truss.parent"]
+    before = last_used(server)
+    with pytest.raises(BuildError):
+        build(target, tmp_path / "second", docker_model, COUNT, build_commands=["false"])
+
+    assert last_used(server) > before
+
+
 @pytest.mark.e2e
 def test_system_packages_are_in_the_image(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path

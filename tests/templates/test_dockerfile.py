@@ -188,11 +188,11 @@ COPY data/ /app/
 
 RELEASE = r"""# The code: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
 FROM truss-data:<digest> AS release
-ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS
+ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS TRUSS_OPENAPI=/openapi.json
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
       truss.release=$TRUSS_RELEASE truss.package=$TRUSS_PACKAGE truss.requirements=$TRUSS_REQUIREMENTS \
       truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
-      truss.openapi=/openapi.json truss.drain_timeout=30.0 truss.gpus=0 \
+      truss.openapi=$TRUSS_OPENAPI truss.drain_timeout=30.0 truss.gpus=0 \
       truss.secrets=""
 COPY release/ /app/
 """

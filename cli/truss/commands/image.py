@@ -62,8 +62,11 @@ def command(
     if second:
         raise UsageError(f"`truss image {what}` takes DIR alone.")
     published = options.port_number(port) or DEFAULT_PORT
+    named = options.image_name(tag)
     works = deps.works()
-    release = _build(deps, works, _folder(deps, first), tag, as_json=output == "json")
+    if what == "run":
+        works.run.check_port(published)
+    release = _build(deps, works, _folder(deps, first), named, as_json=output == "json")
     if what == "run":
         _run(deps, works, release, published, as_json=output == "json")
 

@@ -12,8 +12,9 @@ from docker.errors import NotFound
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, NotDeployedError
-from truss.gpus import NO_TOOLKIT, gpus_here
+from truss.gpus import explain_start, gpus_here
 from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
+from truss.ports import free_port, is_taken
 from truss.state import locked, state_folder
 from truss.targets.docker_container import (
     CANDIDATE,
@@ -21,9 +22,7 @@ from truss.targets.docker_container import (
     REPLACES_LABEL,
     Container,
     candidate_name,
-    free_port,
     host_config,
-    is_taken,
 )
 from truss.targets.docker_control import attach, control_options
 from truss.targets.docker_engine import connect, engine_errors
@@ -190,8 +189,7 @@ class DockerTarget:
                     self._client.start(name)
             except EngineError as exc:
                 if not is_taken(published):
-                    if self._gpus_of(release):
-                        exc.hint = NO_TOOLKIT
+                    explain_start(exc)
                     raise
                 if port or attempt == PORT_ATTEMPTS:
                     hint = "Take another one, or leave the choice to truss."
@@ -211,7 +209,7 @@ class DockerTarget:
         """Create a container that can do nothing but serve."""
         asked = self._releases.labels_of(release.reference)
         drain = float(asked[DRAIN_LABEL])
-        mounts = MountedSecrets(self._environ, release.model, environment).mount(
+        mounts = MountedSecrets.of(self._environ, release.model, environment).mount(
             asked.get(SECRETS_LABEL, "").split()
         )
         gpus = self._gpus_of(release)
@@ -254,7 +252,7 @@ class DockerTarget:
         for container in self._containers(model, environment):
             if container.is_candidate:
                 self._undo(container.id, container.labels[REPLACES_LABEL])
-        secrets = MountedSecrets(self._environ, model, environment)
+        secrets = MountedSecrets.of(self._environ, model, environment)
         if secrets.there:
             left = [self._client.inspect_container(one.id) for one in self._containers(model, environment)]
             secrets.sweep(left)

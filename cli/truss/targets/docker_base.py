@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
 
@@ -10,6 +11,8 @@ from truss.errors import BuildError
 from truss.targets.docker_engine import engine_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import docker
 
 NEEDED = ("/usr/bin/dpkg", "/bin/sh")
@@ -34,6 +37,26 @@ def check_base(client: docker.APIClient, name: str) -> None:
             hint="Name one that is made from Debian or Ubuntu in `base_image`, such as python:3.12-slim; "
             "Alpine and distroless images are none.",
         )
+
+
+def command_of(found: Mapping[str, Any], name: str) -> str:
+    """Return what starts a base image by itself, as the server is told it.
+
+    Args:
+        found: What the engine says of the image.
+        name: Of the image.
+
+    Raises:
+        BuildError: Nothing does.
+    """
+    config = found["Config"]
+    command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    if not command:
+        raise BuildError(
+            f"The base image {name} has no command of its own.",
+            hint="Write `start_command` into docker_server.",
+        )
+    return json.dumps({"command": command, "folder": config.get("WorkingDir") or "/"})
 
 
 def _has(client: docker.APIClient, container: str, path: str) -> bool:

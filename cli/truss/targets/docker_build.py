@@ -126,7 +126,10 @@ class ImageBuilder:
     def _pull(self, name: str, progress: Progress) -> dict[str, Any]:
         """Pull an image and return what the engine knows of it."""
         failure = f"The base image {name} is not on this engine and could not be pulled."
-        hint = "Check its name and the engine's way to the registry; a private one needs `docker login`."
+        hint = (
+            "Check its name and the engine's way to the registry; a private one needs `docker login`. "
+            "`base_image.image` names another one."
+        )
         with engine_errors(f"pull {name}"):
             try:
                 for event in self._client.pull(name, stream=True, decode=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +12,7 @@ from docker.types import DeviceRequest, LogConfig
 
 from truss.config_values import EDGE_PORT
 from truss.images import MODEL_LABEL, RELEASE_LABEL
+from truss.ports import LOOPBACK
 from truss.release import Deployment
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from truss.release import Release
 
-LOOPBACK = "127.0.0.1"
 ENVIRONMENT_LABEL = "truss.environment"
 
 REPLACES_LABEL = "truss.replaces"
@@ -101,25 +99,6 @@ def candidate_name(release: Release, environment: str) -> str:
     """Return the name of a new candidate; without its end it is that of the deployment."""
     words = [release.model, re.sub(r"[^A-Za-z0-9_.-]", "-", environment), str(release.number)]
     return "-".join(["truss", *words, uuid.uuid4().hex[:6]]) + CANDIDATE
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_taken(port: int) -> bool:
-    """Return whether somebody listens on a port of loopback."""
-    with socket.socket() as probe:
-        # As the engine does it: connections of the past that linger do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as exc:
-            return exc.errno == errno.EADDRINUSE
-        return False
 
 
 def _parse_time(text: str) -> datetime:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
+from truss.model_types import may_be_typed
 from truss.release import Release
-from truss.stages import base_image
+from truss.stages import base_image, takes_command
 from truss.state import locked, state_folder
-from truss.targets.docker_base import check_base
+from truss.targets.docker_base import check_base, command_of
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_images import ReleaseImages
+from truss.targets.docker_openapi import read_openapi
+from truss.targets.docker_owned import sweep
+from truss_server.protocol import IMAGE_COMMAND_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +56,15 @@ class DockerReleases:
 
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Build the images of a release that the engine does not have yet; see `Target.build`."""
+        sweep(self._client, self._environ)
         base_id = self._builder.base_id(base_image(plan), progress)
         images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
         missing = self._images.missing(images)
+        if missing:
+            # Somebody else's push may be about to remove what nobody has used for long: from now on it is used.
+            self._images.touch(images)
+            missing = self._images.missing(images)
         if plan.config.base_image.image and any(not image.needs for image in missing):
             check_base(self._client, base_image(plan))
         for image in missing:
@@ -66,7 +75,6 @@ class DockerReleases:
                 continue
             seconds[image.tag] = time.monotonic() - begin
         if seconds:
-            self._images.touch(images)
             progress.built(self._report(images, seconds))
         release = images[-1]
         labels = self.labels_of(release.tag)
@@ -80,7 +88,14 @@ class DockerReleases:
         busy = f"Another build of {model} is under way."
         with locked(folder / f"{model}.lock", timeout=PATIENCE, busy=busy):
             if lacking := self._builder.inspect(images[-1].tag) is None:
-                self._builder.build(images[-1], progress, self._images.arguments(plan, images))
+                given = self._images.arguments(plan, images)
+                if takes_command(plan):
+                    base = base_image(plan)
+                    given[IMAGE_COMMAND_VARIABLE] = command_of(self._builder.inspect(base) or {}, base)
+                if may_be_typed(plan.config, plan.files):
+                    progress.detail("read the model's types")
+                    given["TRUSS_OPENAPI"] = read_openapi(self._client, self._environ, images[-1], progress)
+                self._builder.build(images[-1], progress, given)
         return lacking
 
     def labels_of(self, reference: str) -> dict[str, str]:

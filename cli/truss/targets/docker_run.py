@@ -9,19 +9,20 @@ from docker.errors import NotFound
 
 from truss.config_values import EDGE_PORT
 from truss.errors import EngineError, StartError
-from truss.gpus import NO_TOOLKIT, gpus_here
-from truss.images import GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
-from truss.targets.docker_container import host_config, is_taken
+from truss.gpus import explain_start, gpus_here
+from truss.images import GPUS_LABEL, SECRETS_LABEL
+from truss.ports import is_taken
+from truss.targets.docker_container import host_config
 from truss.targets.docker_engine import engine_errors
-from truss.targets.docker_secrets import MountedSecrets, forget
+from truss.targets.docker_owned import owner
+from truss.targets.docker_secrets import MountedSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import docker
 
-ENVIRONMENT = ".run"
-"""Where the secrets of such containers belong; no environment is called so."""
+    from truss.targets.docker_owned import Owner
 
 STOP_SECONDS = 35
 """What the server gets to end its requests before it is killed."""
@@ -43,6 +44,15 @@ class DockerRun:
         self._environ = environ
         self._gpus = gpus
 
+    def check_port(self, port: int) -> None:
+        """Refuse a port that is taken.
+
+        Raises:
+            EngineError: It is.
+        """
+        if is_taken(port):
+            raise EngineError(f"Port {port} is taken.", hint="Name another one by --port.")
+
     @contextmanager
     def running(self, reference: str, port: int) -> Iterator[str]:
         """Run an image inside of the block, published on loopback; give the id of its container.
@@ -50,23 +60,26 @@ class DockerRun:
         Raises:
             EngineError: The port is taken, or there is no such image.
         """
-        if is_taken(port):
-            raise EngineError(f"Port {port} is taken.", hint="Name another one by --port.")
+        self.check_port(port)
         starting = f"start a container of {reference}"
-        with engine_errors(starting):
-            labels = self._client.inspect_image(reference)["Config"]["Labels"]  # type: ignore[no-untyped-call]
-            gpus = min(int(labels.get(GPUS_LABEL, 0)), self._gpus())
-            container = self._create(reference, port, gpus, labels)
-        try:
-            self._start(container, starting, gpus)
-            yield container
-            with engine_errors("stop the container"):
-                self._client.stop(container, timeout=STOP_SECONDS)
-        finally:
-            with engine_errors("remove the container"), suppress(NotFound):
-                found = self._client.inspect_container(container)
-                self._client.remove_container(container, force=True, v=True)
-                forget(found)
+        with owner(self._environ) as mine:
+            with engine_errors(starting):
+                labels = self._client.inspect_image(reference)["Config"]["Labels"]  # type: ignore[no-untyped-call]
+                gpus = min(int(labels.get(GPUS_LABEL, 0)), self._gpus())
+                container = self._create(reference, port, gpus, labels, mine)
+            try:
+                try:
+                    with engine_errors(starting):
+                        self._client.start(container)
+                except EngineError as exc:
+                    explain_start(exc)
+                    raise
+                yield container
+                with engine_errors("stop the container"):
+                    self._client.stop(container, timeout=STOP_SECONDS)
+            finally:
+                with engine_errors("remove the container"), suppress(NotFound):
+                    self._client.remove_container(container, force=True, v=True)
 
     def logs(self, container: str) -> Iterator[str]:
         """Yield the lines of a container's log until it ends.
@@ -86,23 +99,15 @@ class DockerRun:
         if code != 0:
             raise StartError(f"The server ended with exit code {code}.", hint="The lines above say why.")
 
-    def _start(self, container: str, starting: str, gpus: int) -> None:
-        """Start a container."""
-        try:
-            with engine_errors(starting):
-                self._client.start(container)
-        except EngineError as exc:
-            if gpus:
-                exc.hint = NO_TOOLKIT
-            raise
-
-    def _create(self, reference: str, port: int, gpus: int, labels: Mapping[str, str]) -> str:
+    def _create(self, reference: str, port: int, gpus: int, labels: Mapping[str, str], mine: Owner) -> str:
         """Create a container that can do nothing but serve."""
-        secrets = MountedSecrets(self._environ, labels[MODEL_LABEL], ENVIRONMENT)
+        secrets = MountedSecrets(self._environ, mine.folder / "secrets")
         mounts = secrets.mount(labels.get(SECRETS_LABEL, "").split())
         closed = {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108 of the container
         made = self._client.create_container(
             reference,
+            name=mine.container,
+            labels=mine.labels,
             ports=[EDGE_PORT],
             volumes=["/home/truss"],
             host_config=host_config(self._client, port, gpus, mounts, **closed),

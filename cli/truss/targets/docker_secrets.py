@@ -25,18 +25,22 @@ _INNER = "secrets"
 
 
 class MountedSecrets:
-    """The secrets of the containers of one model and environment.
+    """The secrets of containers that belong together.
 
     Args:
         environ: The user's environment.
-        model: Its name.
-        environment: Where the containers belong.
+        folder: Where they are kept; nothing else is.
     """
 
-    def __init__(self, environ: Mapping[str, str], model: str, environment: str) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
         self._environ = environ
+        self._folder = folder
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], model: str, environment: str) -> MountedSecrets:
+        """Return those of the deployments of a model in an environment."""
         words = re.sub(r"[^A-Za-z0-9_.-]", "-", environment)
-        self._folder = state_folder(environ) / "docker" / model / f"{words}.secrets"
+        return cls(environ, state_folder(environ) / "docker" / model / f"{words}.secrets")
 
     @property
     def there(self) -> bool:

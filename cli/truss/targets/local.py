@@ -113,6 +113,14 @@ class LocalTarget:
     def build(self, plan: ReleasePlan, progress: Progress) -> Release:
         """Make the model's environment and the release's folder, as far as they are not there; see `Target.build`."""
         ignored = [key for key in OF_IMAGES if getattr(plan.config, key) not in ((), BaseImage())]
+        server = plan.config.docker_server
+        if server is not None and server.start_command is None:
+            raise UsageError(
+                f"{CONFIG}: docker_server has no start_command, and the target local has no image to take one from.",
+                hint="Push with `--target docker`, or write the command.",
+            )
+        if server is not None and server.run_as_user_id is not None:
+            ignored.append("docker_server.run_as_user_id")
         if ignored:
             progress.note(
                 f"{CONFIG}: {', '.join(ignored)}: of images; the target local uses what this machine has."

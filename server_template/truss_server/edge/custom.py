@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -21,7 +22,12 @@ from truss_server.edge.processes import describe_exit
 from truss_server.edge.upstream import Upstream
 from truss_server.edge.version import RefusedError
 from truss_server.edge.worker import ASK_TIMEOUT, LAST_WORDS, STOP_TIMEOUT, Worker
-from truss_server.protocol import ENVIRONMENT_VARIABLE, SECRETS_FOLDER, SECRETS_VARIABLE
+from truss_server.protocol import (
+    ENVIRONMENT_VARIABLE,
+    IMAGE_COMMAND_VARIABLE,
+    SECRETS_FOLDER,
+    SECRETS_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from truss_server.edge.logs import Log
@@ -134,11 +140,14 @@ class CustomServer(Worker):
             return await self._run_on(port)
 
     async def _run_on(self, port: int) -> str:
-        command = [_PORT.sub(str(port), word) for word in shlex.split(self._settings["start_command"])]
+        words, folder, source = self._command()
+        if not words:
+            return "docker_server.start_command is not set, and the image's own command is not known"
+        command = [_PORT.sub(str(port), word) for word in words]
         try:
-            self._process = process = await self._launch(command, port)
+            self._process = process = await self._launch(command, folder, port)
         except OSError as exc:
-            return f"`{command[0]}`, of docker_server.start_command, cannot be started: {exc.strerror}"
+            return f"`{command[0]}`, of {source}, cannot be started: {exc.strerror}"
         loop = asyncio.get_running_loop()
         self.link = self._upstream = upstream = Upstream(loop, port, self.generation)
         output = loop.create_task(copy_output(process.stdout, self._log))
@@ -178,7 +187,15 @@ class CustomServer(Worker):
             self.methods = {"predict": _FACTS, FORWARD: _FACTS}
             self.ready.set_result(None)
 
-    async def _launch(self, command: list[str], port: int) -> asyncio.subprocess.Process:
+    def _command(self) -> tuple[list[str], str, str]:
+        """Return what starts it, the folder for that, and where this is said."""
+        given = self._settings["start_command"]
+        if given is not None:
+            return shlex.split(given), str(self._version.root), "docker_server.start_command"
+        found = json.loads(os.environ.get(IMAGE_COMMAND_VARIABLE, "{}"))
+        return found.get("command", []), found.get("folder", "/"), "the image"
+
+    async def _launch(self, command: list[str], folder: str, port: int) -> asyncio.subprocess.Process:
         version = self._version
         config = version.manifest.config
         environment = {
@@ -196,7 +213,7 @@ class CustomServer(Worker):
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))
         return await asyncio.create_subprocess_exec(
             *command,
-            cwd=version.root,
+            cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

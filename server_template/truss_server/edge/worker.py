@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from truss_server.edge.logs import Log
     from truss_server.edge.version import Swap, Version
 
-_BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
+BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
+"""What the model's interpreter runs."""
 
 STOP_TIMEOUT = 5.0
 """Seconds a worker is given to exit when asked to."""
@@ -253,7 +254,7 @@ class Worker:
         return await asyncio.create_subprocess_exec(
             version.python,
             "-u",  # what the model prints is to be seen when it prints it
-            str(_BOOT),
+            str(BOOT),
             *arguments,
             *("--libraries", str(LIBRARIES)),
             *(["--swaps"] if version.swaps else []),

@@ -27,6 +27,9 @@ if __name__ == "__main__":
     if sys.path and Path(sys.path[0]) == Path(__file__).parent:  # not so with PYTHONSAFEPATH
         del sys.path[0]
     load_server()
-    from truss_server.worker.main import main
+    if sys.argv[1:2] == ["--describe"]:
+        from truss_server.worker.describe import main
+    else:
+        from truss_server.worker.main import main
 
     main()

@@ -63,18 +63,28 @@ class Model:
             ModelDefinitionError: No such class, or signatures that break the rules (all of them are named).
             Exception: Whatever the author's code raises.
         """
-        (root,) = self.roots
-        config = self._manifest.config
-        packages = root / config["bundled_packages_dir"]
-        sys.path[:0] = [str(root), str(packages)] if packages.is_dir() else [str(root)]
+        self._show_package()
         if swaps:
-            self._generation = Generation(root, config["bundled_packages_dir"])
+            self._generation = Generation(self.roots[0], self._manifest.config["bundled_packages_dir"])
             own_modules.begin(self._generation)
-        model_class = import_class(config)
+        model_class = import_class(self._manifest.config)
         self._instance = model_class(**self._init_arguments(model_class))
         self._read()
         self._call("setup_environment", self._environment)
         self._load(int(os.environ.get(RETRIES_VARIABLE, "1")))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Import the class; return what its methods are like. Neither `__init__` nor `load` runs.
+
+        Raises:
+            ModelDefinitionError: As for `load`, or it has no method before `__init__` has run.
+            Exception: Whatever importing the code raises.
+        """
+        self._show_package()
+        model_class = import_class(self._manifest.config)
+        self._instance = model_class.__new__(model_class)
+        self._read()
+        return {name: method.facts() for name, method in self.methods.items()}
 
     def swapped(
         self, root: Path, manifest: Manifest, run: Sequence[str], keep: Mapping[str, Collection[str]]
@@ -110,6 +120,12 @@ class Model:
         """Have something called when nothing of this model's code is left, on whichever thread."""
         if self._generation is not None:
             weakref.finalize(self._generation, tell).atexit = False
+
+    def _show_package(self) -> None:
+        """Let its code be imported."""
+        (root,) = self.roots
+        packages = root / self._manifest.config["bundled_packages_dir"]
+        sys.path[:0] = [str(root), str(packages)] if packages.is_dir() else [str(root)]
 
     def _read(self) -> None:
         self.methods, self.health = find_methods(self._instance)

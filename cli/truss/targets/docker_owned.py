@@ -1,0 +1,103 @@
+"""Containers that live no longer than the command that made them, and the end of those whose command was killed.
+
+A command has a folder of the state, with a lock that ends with its process. Its container bears the folder's path.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docker.errors import APIError
+
+from truss.errors import EngineError
+from truss.state import Lock, is_held, locked, state_folder
+from truss.targets.docker_engine import engine_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import docker
+
+OWNER_LABEL = "truss.owner"
+
+PATIENCE = 30.0
+"""Seconds to wait for another command that begins or clears away."""
+
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A command that has a container.
+
+    Attributes:
+        folder: Of its own, for its user alone; it goes with the command.
+    """
+
+    folder: Path
+
+    @property
+    def container(self) -> str:
+        """The name of its container."""
+        return f"truss-{self.folder.name}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its container bears."""
+        return {OWNER_LABEL: str(self.folder)}
+
+
+@contextmanager
+def owner(environ: Mapping[str, str]) -> Iterator[Owner]:
+    """Give this process what shows, for the time of the block, that a container is still wanted.
+
+    Raises:
+        EngineError: The folder for state cannot be used.
+    """
+    folder = _folder(environ)
+    mine = folder / f"run-{secrets.token_hex(6)}"
+    with _alone(folder):
+        mine.mkdir(mode=0o700)
+        lock = Lock.take(mine / _LOCK)
+    try:
+        yield Owner(mine)
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+        if lock is not None:
+            lock.close()
+
+
+def sweep(client: docker.APIClient, environ: Mapping[str, str]) -> None:
+    """Remove the containers and folders of commands that were killed; that this fails is nobody's business now."""
+    folder = _folder(environ)
+    with suppress(EngineError, OSError), _alone(folder), engine_errors("clear away old containers"):
+        for found in client.containers(all=True, filters={"label": OWNER_LABEL}):
+            one = Owner(Path(found["Labels"][OWNER_LABEL]))
+            # An image that a user made of such a container has its label, too, and their containers other names.
+            if one.folder.parent == folder and f"/{one.container}" in found["Names"] and not _lives(one):
+                with suppress(APIError):
+                    client.remove_container(found["Id"], force=True, v=True)
+        for place in folder.glob("run-*"):
+            if not _lives(Owner(place)):
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _folder(environ: Mapping[str, str]) -> Path:
+    return state_folder(environ) / "docker" / ".runs"  # no model is called so
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep those who begin and those who clear away out of each other's way."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(folder / _LOCK, timeout=PATIENCE, busy="Another truss begins to run an image."):
+        yield
+
+
+def _lives(one: Owner) -> bool:
+    return is_held(one.folder / _LOCK)
