@@ -17,7 +17,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
 from truss.uv_settings import UvSettings, find_uv, uv_settings
+from truss.variables import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -101,7 +102,10 @@ def model_python(
     if wanted.python in {None, ours} and not wanted.requirements:
         return Path(sys.executable)
     folder.mkdir(parents=True, exist_ok=True)
-    uv = _Uv(uv_settings(environ), folder, progress)
+    asked = (*wanted.requirements, *wanted.constraints)
+    settings = uv_settings(environ)
+    settings = replace(settings, secrets=settings.secrets | secrets_in(asked, environ))
+    uv = _Uv(settings, folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
     home = folder / wanted.key(base, wanted.python or ours)
     python = home / "bin" / "python"

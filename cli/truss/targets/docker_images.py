@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
+from truss.variables import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from truss.images import Image
     from truss.release import ReleasePlan
-
-PASSWORD = re.compile(r"//[^/@\s]+@")
-"""User and password in a URL."""
 
 
 def releases_of(client: docker.APIClient, model: str) -> list[dict[str, Any]]:
@@ -88,7 +85,7 @@ class ReleaseImages:
         return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
 
     def _installed(self, tag: str) -> str:
-        """Return what the requirements of an image came to: pins, one a line, without the passwords in their URLs."""
+        """Return what the requirements of an image came to: pins, one a line, without what is secret in their URLs."""
         with engine_errors("read what was installed"):
             container = self._client.create_container(tag)["Id"]
             try:
@@ -99,4 +96,4 @@ class ReleaseImages:
         with tarfile.open(fileobj=content) as tar:
             file = tar.extractfile(LOCK.name)
             text = file.read().decode() if file else ""
-        return PASSWORD.sub("//", text).strip()
+        return without_secrets(text).strip()

@@ -9,6 +9,7 @@ from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
 from truss.release import Release
+from truss.secrets import needed_secrets
 from truss.stages import base_image
 from truss.state import locked, state_folder
 from truss.targets.docker_base import check_base
@@ -56,6 +57,7 @@ class DockerReleases:
         images = plan_images(plan, base_id, read_indexes(self._environ))
         seconds: dict[str, float] = {}
         missing = self._images.missing(images)
+        needed_secrets((name for image in missing for name in image.secrets), self._environ)
         if plan.config.base_image.image and any(not image.needs for image in missing):
             check_base(self._client, base_image(plan))
         for image in missing:
