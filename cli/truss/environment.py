@@ -27,7 +27,7 @@ from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
 from truss.uv_settings import UvSettings, find_uv, uv_settings
-from truss.variables import secrets_in
+from truss.variables import secrets_in, variables, with_names
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -205,7 +205,7 @@ class _Uv:
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
         arguments = ["pip", "install", *self._settings.arguments, "--python", python]
-        arguments += ["-r", REQUIREMENTS, "-c", CONSTRAINTS]
+        arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
         code, lines = self._run(arguments, lock=lock, cwd=sources)
         if code != 0:
             raise BuildError(
@@ -217,7 +217,9 @@ class _Uv:
         code, lines = self._run(freeze, lock=lock, log=False, kept=None)
         if code != 0:
             raise BuildError("What was installed could not be listed.", details="\n".join(lines))
-        (home / LOCK).write_text(lock_text(lines, sources.as_uri()), encoding="utf-8")
+        said = variables((*wanted.requirements, *wanted.constraints), self._settings.environ)
+        text = lock_text((with_names(line, said) for line in lines), sources.as_uri())
+        (home / LOCK).write_text(text, encoding="utf-8")
 
     def _run(
         self,

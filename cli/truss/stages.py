@@ -131,7 +131,7 @@ def _environment(plan: ReleasePlan) -> Stage:
     named = variable_names((*plan.requirements, *plan.constraints))
     if named:
         members.append(text_member(str(SOURCES / NAMES_AGAIN), template(NAMES_AGAIN)))
-    values = {"variables": named, "names_again": NAMES_AGAIN}
+    values = {"variables": named, "names_again": NAMES_AGAIN, "constrained": bool(plan.constraints)}
     return Stage("environment", "install the requirements", tuple(members), (WHEELS,), values, installs=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from truss.indexes import TOKEN_LENGTH, url_secrets
 
@@ -41,6 +42,15 @@ def secrets_in(lines: Iterable[str], environ: Mapping[str, str]) -> frozenset[st
         for url in _URL.findall(expanded):
             found |= url_secrets(url)
     return frozenset(word for word in found if not _VARIABLE.fullmatch(word))
+
+
+def with_names(line: str, values: Mapping[str, str]) -> str:
+    """Return a requirement with the names of variables in place of their values in its URL."""
+    name, at, url = line.partition(" @ ")
+    for variable, value in values.items():
+        for written in (value, quote(value, safe="")):
+            url = url.replace(written, f"${{{variable}}}")
+    return f"{name}{at}{url}"
 
 
 def without_secrets(text: str) -> str:

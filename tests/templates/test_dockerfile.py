@@ -121,7 +121,7 @@ COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
 RUN . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
-    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+    -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
  && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
 
@@ -146,7 +146,7 @@ RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build
     --mount=type=bind,source=sources,target=/opt/truss/build/sources \
     . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
-    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+    -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
  && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
 USER 10001:10001
