@@ -30,7 +30,7 @@ from truss.uv_settings import UvSettings, find_uv, uv_settings
 from truss.variables import secrets_in, variables, with_names
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from truss.progress import Progress
     from truss.release import PackageFile
@@ -214,9 +214,10 @@ class _Uv:
                 hint="Correct `requirements` in config.yaml.",
             )
         freeze = ["--quiet", "pip", "freeze", "--python", python]
-        code, lines = self._run(freeze, lock=lock, log=False, kept=None)
+        code, lines = self._run(freeze, lock=lock, log=False, kept=None, redacted=str)
         if code != 0:
-            raise BuildError("What was installed could not be listed.", details="\n".join(lines))
+            details = self._redacted("\n".join(lines))
+            raise BuildError("What was installed could not be listed.", details=details)
         said = variables((*wanted.requirements, *wanted.constraints), self._settings.environ)
         text = lock_text((with_names(line, said) for line in lines), sources.as_uri())
         (home / LOCK).write_text(text, encoding="utf-8")
@@ -229,6 +230,7 @@ class _Uv:
         log: bool = True,
         kept: int | None = TAIL,
         cwd: Path | None = None,
+        redacted: Callable[[str], str] | None = None,
     ) -> tuple[int, list[str]]:
         """Return the exit code of a uv command and the last lines it said."""
         said: deque[str] = deque(maxlen=kept)
@@ -249,7 +251,7 @@ class _Uv:
             _ended(process),
         ):
             for line in process.stdout or ():
-                text = self._redacted(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
+                text = (redacted or self._redacted)(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
                 said.append(text)
                 if log and text:
                     self._progress.detail(text)
