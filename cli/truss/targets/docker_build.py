@@ -20,7 +20,7 @@ from truss.secrets import needed_secrets
 from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_commands import run_commands
-from truss.targets.docker_engine import engine_errors, explanation
+from truss.targets.docker_engine import engine_errors, explanation, is_podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +61,7 @@ class ImageBuilder:
     ) -> None:
         self._client = client
         self._environ = environ
-        self._buildkit = cache(lambda: buildkit(environ))
+        self._buildkit = cache(lambda: None if is_podman(client) else buildkit(environ))
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows of an image, None where it has none of that name."""

@@ -7,6 +7,7 @@ no image that is made of it.
 from __future__ import annotations
 
 import codecs
+import json
 import shlex
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from truss.indexes import redactor
 from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS
-from truss.targets.docker_engine import CALL_LIMIT_SECONDS, engine_errors
+from truss.targets.docker_engine import CALL_LIMIT_SECONDS, engine_errors, is_podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,9 @@ class _Commands:
         self._labels = {BUILD_LABEL: build_id, PARENT_LABEL: image.parent}
         self._config = client.inspect_image(image.parent)["Config"]  # type: ignore[no-untyped-call]
         self._config["Labels"] = {**(self._config["Labels"] or {}), **self._labels}
+        # Podman takes no configuration, and gives the image that of the container but for these.
+        kept = [f"{key.upper()} {json.dumps(self._config[key] or [])}" for key in ("Entrypoint", "Cmd")]
+        self._changes = [*kept, f"USER {self._config['User']}"] if is_podman(client) else None
         self._made = image.parent
 
     def run(self, command: Sequence[str], mounts: Iterable[Mount]) -> None:
@@ -103,7 +107,6 @@ class _Commands:
             user="root",
             working_dir="/app",
             labels=self._labels,
-            healthcheck={"test": ["NONE"]},
             # The engine's log would keep what a command says, a secret perhaps.
             host_config=self._client.create_host_config(
                 mounts=list(mounts), log_config=LogConfig(type=LogConfig.types.NONE)
@@ -113,7 +116,8 @@ class _Commands:
         if (code := self._client.wait(container, timeout=CALL_LIMIT_SECONDS)["StatusCode"]) != 0:
             raise failure(self._image, self._settings, said, code)
         with _patience(self._client):
-            self._made = self._client.commit(container, conf=self._config)["Id"]
+            made = self._client.commit(container, conf=self._config, changes=self._changes)
+            self._made = made["Id"]
         self._client.remove_container(container, v=True)
 
     def tag(self) -> None:
@@ -131,11 +135,15 @@ class _Commands:
             self._client.start(container)
             for piece in stream:
                 heard()
-                for line in lines.feed(decoder.decode(piece)):
-                    said.append(line)
-                    self._progress.detail(line)
-        said.extend(lines.rest())
+                self._show(said, lines.feed(decoder.decode(piece)))
+        self._show(said, lines.rest())
         return said
+
+    def _show(self, said: deque[str], lines: Iterable[str]) -> None:
+        """Keep lines, and tell of those that say something."""
+        for line in filter(None, lines):
+            said.append(line)
+            self._progress.detail(line)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from truss.targets.docker_engine import engine_errors
 from truss.variables import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import docker
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 def releases_of(client: docker.APIClient, model: str) -> list[dict[str, Any]]:
     """Return the releases of a model on an engine: what a user makes from one has its labels and another name."""
     images: list[dict[str, Any]] = client.images(filters={"label": f"{MODEL_LABEL}={model}"})
-    return [one for one in images if any(tag.startswith(f"truss/{model}:") for tag in one["RepoTags"] or ())]
+    return [one for one in images if any(name.startswith(f"truss/{model}:") for name in names_of(one))]
+
+
+def names_of(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image; Podman begins them with the registry that Docker leaves out."""
+    found: list[str] = image["RepoTags"] or []
+    return [name.removeprefix("docker.io/").removeprefix("library/") for name in found]
 
 
 class ReleaseImages:
