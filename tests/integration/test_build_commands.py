@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from tests.integration.docker_models import COUNT, build
 from tests.integration.test_docker_builders import base_id, file_system, need_buildkit, no_buildkit
 from tests.plans import make_plan
 from tests.wheelhouse import make_wheel
-from truss.errors import BuildError, TrussError
+from truss.errors import BuildError, EngineError, TrussError
 from truss.images import plan_images
 from truss.secrets import SecretStore
 from truss.targets.buildkit import BuildKit
@@ -111,8 +112,7 @@ def everything(engine: EngineCleaner, tag: str) -> bytes:
     """Return all that an image is: its layers, one by one, its configuration with its labels, and its history."""
     with tarfile.open(fileobj=io.BytesIO(b"".join(engine.client.get_image(tag)))) as tar:
         files = [file.read() for info in tar if (file := tar.extractfile(info))]
-    layers = [io.BytesIO(file) for file in files]
-    opened = [layer.read() for layer in layers]
+    opened = [gzip.decompress(file) if file.startswith(b"\x1f\x8b") else file for file in files]
     said = [engine.client.inspect_image(tag), engine.client.history(tag)]  # type: ignore[no-untyped-call]
     return b"\0".join([*opened, json.dumps(said).encode()])
 
@@ -219,6 +219,20 @@ def test_a_command_that_fails_with_a_secret(commands: Commands, engine: EngineCl
     assert error.message == "Docker could not run the build commands."
     assert error.details == "fine\n****"
     assert set(engine.leftovers()) <= before
+
+
+def test_a_command_that_hangs(
+    commands: Commands, engine: EngineCleaner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that says nothing for too long is ended, and its container goes."""
+    monkeypatch.setattr("truss.targets.docker_commands.SILENCE_LIMIT_SECONDS", 2)
+    image = commands.image(["echo one; sleep 1; echo two; sleep 600"])
+
+    with pytest.raises(EngineError, match=r"The build said nothing for 0 minutes\."):
+        ImageBuilder(engine.client, commands.environ, no_buildkit).build(image, commands.progress, {})
+
+    assert commands.progress.details[1:] == ["one", "two"]
+    assert engine.client.containers(all=True, filters={"ancestor": image.parent}) == []
 
 
 def test_a_secret_that_is_not_set(commands: Commands, docker_model: str, tmp_path: Path) -> None:
