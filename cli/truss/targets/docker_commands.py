@@ -12,7 +12,7 @@ import shlex
 import tempfile
 import threading
 from collections import deque
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from truss.indexes import redactor
 from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS
-from truss.targets.docker_engine import CALL_LIMIT_SECONDS, engine_errors, is_podman
+from truss.targets.docker_engine import CALL_LIMIT_SECONDS, FOREIGN, engine_errors, is_podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -162,7 +162,8 @@ def _never_silent(end: Callable[[], object]) -> Iterator[Callable[[], None]]:
                 return
             heard.clear()
         silent.append(True)
-        end()
+        with suppress(*FOREIGN):  # it ended meanwhile
+            end()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
