@@ -30,14 +30,10 @@ def lock_doubts(lock: Mapping[str, Any], project: Mapping[str, Any]) -> Iterator
     own = next((one for one in lock.get("package", ()) if one.get("source") in HERE), None)
     if own is None or "dependencies" in project.get("dynamic", ()):
         return
-    locked = dict(_locked(own.get("metadata", {}).get("requires-dist", ())))
-    asked = dict(_asked(project.get("dependencies", ())))
-    differ = sorted(
-        name
-        for name in locked.keys() | asked.keys()
-        if name not in locked or name not in asked or _differ(locked[name], asked[name])
-    )
-    if differ:
+    locked = _by_name(_locked(own.get("metadata", {}).get("requires-dist", ())))
+    asked = _by_name(_asked(project.get("dependencies", ())))
+    names = sorted(locked.keys() | asked.keys())
+    if differ := [name for name in names if _differ(locked.get(name), asked.get(name))]:
         yield (
             f"uv.lock was made for other dependencies than pyproject.toml has now: {', '.join(differ)}. "
             "What it pins is installed; `uv lock` writes it anew."
@@ -87,5 +83,17 @@ def _asked(lines: Iterable[str]) -> Iterator[tuple[str, SpecifierSet | None]]:
         yield canonicalize_name(requirement.name), None if requirement.url else requirement.specifier
 
 
-def _differ(one: SpecifierSet | None, other: SpecifierSet | None) -> bool:
-    return None not in {one, other} and one != other
+def _by_name(
+    found: Iterable[tuple[str, SpecifierSet | None]],
+) -> dict[str, set[SpecifierSet | None]]:
+    """Return all that is said of each name: markers may give one several versions."""
+    known: dict[str, set[SpecifierSet | None]] = {}
+    for name, versions in found:
+        known.setdefault(name, set()).add(versions)
+    return known
+
+
+def _differ(one: set[SpecifierSet | None] | None, other: set[SpecifierSet | None] | None) -> bool:
+    if one is None or other is None:
+        return True
+    return None not in one | other and one != other

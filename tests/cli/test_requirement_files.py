@@ -205,7 +205,14 @@ def test_a_lock_that_is_older_than_its_project(locked: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "dependencies", ['"tiny<1.5"', '"Tiny <1.5"', "\"tiny <1.5 ; python_version > '3'\""], ids=str
+    "dependencies",
+    [
+        '"tiny<1.5"',
+        '"Tiny <1.5"',
+        '"tiny @ https://example.org/tiny-1.0-py3-none-any.whl"',
+        "\"tiny <1.5 ; python_version > '3'\"",
+    ],
+    ids=str,
 )
 def test_a_lock_of_its_project(locked: Path, dependencies: str) -> None:
     """However its versions are written, nothing is told of one that was made for it."""
