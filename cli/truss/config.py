@@ -14,7 +14,7 @@ from pydantic import (
 
 from truss.config_commands import BuildCommands  # noqa: TC001 pydantic reads annotations
 from truss.config_problems import explain
-from truss.config_sections import BaseImage, DockerServer, ExternalData, Resources, Runtime, Section
+from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Runtime, Section
 from truss.config_values import (
     CONFIG,
     ClassName,
@@ -125,11 +125,11 @@ class TrussConfig(Section):
     )
     base_image: BaseImage = BaseImage()
     docker_server: DockerServer | None = None
+    build: Build = Build()
     resources: Resources = Resources()
     runtime: Runtime = Runtime()
     apply_library_patches: Unused = None
     bis_llm: Unused = None
-    build: Unused = None
     cache_internal: Unused = None
     examples_filename: Unused = None
     hf_cache: Unused = None

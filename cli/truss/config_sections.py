@@ -24,9 +24,11 @@ from truss.config_values import (
     Inside,
     Line,
     Memory,
+    Mounted,
     Port,
     Program,
     Route,
+    SecretName,
     Sha256,
     Unused,
     Url,
@@ -123,6 +125,27 @@ class BaseImage(Section):
         examples=["/usr/local/bin/python3.12"],
     )
     docker_auth: Unused = None
+
+
+class Build(Section):
+    """What building the image may use."""
+
+    secret_to_path_mapping: dict[SecretName, Mounted] = Field(
+        default={},
+        description="Secrets that `build_commands` may read: a name, as in `truss secrets set NAME`, and the path "
+        "of the file that holds it while they run. It is in no layer of the image.",
+        examples=[{"git_token": "/root/git_token"}],
+    )
+    arguments: Unused = None
+    model_server: Unused = None
+    no_cache: Unused = None
+
+    @field_validator("secret_to_path_mapping")
+    @classmethod
+    def _one_path_each(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(set(value.values())) < len(value):
+            raise problem("gives two secrets the same path", "Each needs a file of its own.")
+        return value
 
 
 class ExternalData(Section):

@@ -198,6 +198,15 @@ def _program(value: str) -> str:
     return value
 
 
+def _mounted(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+@-]+)+", value) or {".", ".."} & set(value.split("/")):
+        raise problem(
+            f"`{value}` is no absolute path of a file",
+            "Write one like `/root/.netrc`, without spaces or commas.",
+        )
+    return value
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         raise problem(f"`{value}` is no SHA-256", "Write the 64 digits that `sha256sum FILE` prints.")
@@ -245,6 +254,7 @@ Inside = Annotated[str, AfterValidator(_inside)]
 Folders = Annotated[tuple[Annotated[str, AfterValidator(_outside)], ...], Field(strict=False)]
 Url = Annotated[str, AfterValidator(_url)]
 Program = Annotated[str, AfterValidator(_program)]
+Mounted = Annotated[str, AfterValidator(_mounted)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 PythonFile = Annotated[Inside, AfterValidator(_python_file)]
 PythonVersion = Annotated[Minor, BeforeValidator(_python_version)]

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,10 @@ from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
 from truss.uv_settings import UvSettings, find_uv, uv_settings
+from truss.variables import secrets_in, variables, with_names
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from truss.progress import Progress
     from truss.release import PackageFile
@@ -101,7 +102,10 @@ def model_python(
     if wanted.python in {None, ours} and not wanted.requirements:
         return Path(sys.executable)
     folder.mkdir(parents=True, exist_ok=True)
-    uv = _Uv(uv_settings(environ), folder, progress)
+    asked = (*wanted.requirements, *wanted.constraints)
+    settings = uv_settings(environ)
+    settings = replace(settings, secrets=settings.secrets | secrets_in(asked, environ))
+    uv = _Uv(settings, folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
     home = folder / wanted.key(base, wanted.python or ours)
     python = home / "bin" / "python"
@@ -201,7 +205,7 @@ class _Uv:
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
         arguments = ["pip", "install", *self._settings.arguments, "--python", python]
-        arguments += ["-r", REQUIREMENTS, "-c", CONSTRAINTS]
+        arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
         code, lines = self._run(arguments, lock=lock, cwd=sources)
         if code != 0:
             raise BuildError(
@@ -210,10 +214,13 @@ class _Uv:
                 hint="Correct `requirements` in config.yaml.",
             )
         freeze = ["--quiet", "pip", "freeze", "--python", python]
-        code, lines = self._run(freeze, lock=lock, log=False, kept=None)
+        code, lines = self._run(freeze, lock=lock, log=False, kept=None, redacted=str)
         if code != 0:
-            raise BuildError("What was installed could not be listed.", details="\n".join(lines))
-        (home / LOCK).write_text(lock_text(lines, sources.as_uri()), encoding="utf-8")
+            details = self._redacted("\n".join(lines))
+            raise BuildError("What was installed could not be listed.", details=details)
+        said = variables((*wanted.requirements, *wanted.constraints), self._settings.environ)
+        text = lock_text((with_names(line, said) for line in lines), sources.as_uri())
+        (home / LOCK).write_text(text, encoding="utf-8")
 
     def _run(
         self,
@@ -223,6 +230,7 @@ class _Uv:
         log: bool = True,
         kept: int | None = TAIL,
         cwd: Path | None = None,
+        redacted: Callable[[str], str] | None = None,
     ) -> tuple[int, list[str]]:
         """Return the exit code of a uv command and the last lines it said."""
         said: deque[str] = deque(maxlen=kept)
@@ -243,7 +251,7 @@ class _Uv:
             _ended(process),
         ):
             for line in process.stdout or ():
-                text = self._redacted(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
+                text = (redacted or self._redacted)(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
                 said.append(text)
                 if log and text:
                     self._progress.detail(text)

@@ -62,6 +62,8 @@ def build_image(package: Path, tag: str | None, works: DockerWorks, progress: Pr
         load_config(package)
     with progress.step("plan"):
         plan = plan_release(package)
+        for doubt in plan.doubts:
+            progress.note(doubt)
     with progress.step("build"):
         release = works.releases.build(plan, progress)
         if tag is not None:

@@ -11,7 +11,7 @@ their own are found by what they are made of instead, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from truss.context import Context, Member
@@ -20,6 +20,7 @@ from truss.pip_settings import SECRETS, sent_wheels, settings_of
 from truss.stages import BUILD_FOLDER, UID, base_image, stages, template, text_member
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import PurePosixPath
 
     from truss.release import ReleasePlan
@@ -29,7 +30,7 @@ TAG_LENGTH = 12
 """Hex digits of a digest in a tag."""
 
 DOCKERFILE, BUILDKIT_DOCKERFILE = "Dockerfile", "Dockerfile.buildkit"
-"""The second one, where there is one, makes the same image with mounts."""
+"""The first one is for every builder, the second one for BuildKit, with mounts; both make the same image."""
 
 MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
@@ -52,6 +53,9 @@ class Image:
         installs: Whether the build needs the user's settings, and is better done by BuildKit.
         parent: Name of the image that it stands upon.
         needs: Tags of the images of ours that it is made from.
+        commands: What is run to make it where there is no BuildKit; such an image has no Dockerfile for the other.
+        secrets: Of the user, by name: the paths where the commands find them.
+        tidy: A last command, which is run without them.
     """
 
     kind: str
@@ -61,6 +65,9 @@ class Image:
     installs: bool = False
     parent: str = ""
     needs: tuple[str, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    tidy: tuple[str, ...] = ()
 
 
 def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None) -> tuple[Image, ...]:
@@ -79,7 +86,9 @@ def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None)
     parent, uv = base, ""
     for stage in stages(plan):
         names = {"base": base, "base_id": base_id, "parent": parent, "uv": uv, "chain": True}
-        dockerfiles = [text_member(DOCKERFILE, _render(stage, mounts=False, **names))]
+        dockerfiles = []
+        if not stage.commands:
+            dockerfiles.append(text_member(DOCKERFILE, _render(stage, mounts=False, **names)))
         if stage.installs:
             dockerfiles.append(text_member(BUILDKIT_DOCKERFILE, _render(stage, mounts=True, **names)))
         mine = sent_wheels(indexes, stage.members) if indexes and stage.kind == "environment" else ()
@@ -89,7 +98,8 @@ def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None)
         name = f"truss/{plan.manifest.model}" if stage.kind == "release" else f"truss-{stage.kind}"
         tag = f"{name}:{context.digest[:TAG_LENGTH]}"
         needs = tuple(one for one in (parent, uv if stage.installs else "") if one not in {base, ""})
-        images.append(Image(stage.kind, stage.purpose, tag, context, stage.installs, parent, needs))
+        made = Image(stage.kind, stage.purpose, tag, context, stage.installs, parent, needs)
+        images.append(replace(made, commands=stage.commands, secrets=stage.secrets, tidy=stage.tidy))
         if stage.beside:
             uv = tag
         else:

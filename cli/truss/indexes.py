@@ -91,11 +91,7 @@ class Indexes:
         """Names, passwords and queries in URLs, as they are written there and as they are meant."""
         found = {password for *_, password in self.logins}
         for url in (self.index, *self.extra, *self.links, *self.proxies):
-            parts = urlsplit(url)
-            signed = [word.partition("=")[2] for word in parts.query.split("&")]
-            named = parts.username if parts.password is None else None
-            for value in (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH)):
-                found |= {value, unquote(value)} if value else set()
+            found |= url_secrets(url)
         return frozenset(found)
 
 
@@ -131,6 +127,15 @@ def read_indexes(environ: Mapping[str, str], files: Iterable[Path] | None = None
         ),
         logins=tuple(_logins((index, *extra, *links), environ)),
     )
+
+
+def url_secrets(url: str) -> set[str]:
+    """Return name, password and query of a URL, as they are written there and as they are meant."""
+    parts = urlsplit(url)
+    signed = [word.partition("=")[2] for word in parts.query.split("&")]
+    named = parts.username if parts.password is None else None
+    values = (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH))
+    return {word for value in values if value for word in (value, unquote(value))}
 
 
 def _logins(urls: Iterable[str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -32,7 +32,8 @@ def install_files(
         folder: Where the files are going to lie.
     """
     yield REQUIREMENTS, _text(with_wheel_in(line, folder) for line in requirements)
-    yield CONSTRAINTS, _text(constraints)
+    if lines := [*constraints]:  # uv warns of a file in which nothing is
+        yield CONSTRAINTS, _text(lines)
     for wheel in wheels:
         yield str(wheel.path), wheel
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Kind = Literal["nothing", "swap", "load", "environment", "rebuild"]
 
 REBUILD_KEYS = (
-    *("base_image", "system_packages", "build_commands", "python_version", "resources", "runtime"),
+    *("base_image", "system_packages", "build", "build_commands", "python_version", "resources", "runtime"),
     *("docker_server", "external_data", "secrets"),
 )
 """Keys of config.yaml that decide how the server is built or started, not what the model does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from truss.errors import BuildError
 from truss.find_links import needed
 from truss.indexes import Indexes, read_indexes
 from truss.memory import read_file
+from truss.secrets import shown_as
 from truss.uv_settings import uv_settings
+from truss.variables import secrets_in, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,12 +42,18 @@ UV_ALWAYS = {
 }
 """What uv is told in each build."""
 
+CERTIFICATE_VARIABLES = (
+    *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
+    *("GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"),
+)
+"""uv, Python and OpenSSL heed the first; the others are for what commands of the user run."""
+
 DIGITS = 16
 """Of a digest of packages, in the name of the folder they are sent in."""
 
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
-FOLDER, WHEELS = PurePosixPath("settings"), PurePosixPath("wheels")
+FOLDER, WHEELS, GIVEN = PurePosixPath("settings"), PurePosixPath("wheels"), PurePosixPath("secrets")
 SETTINGS = PurePosixPath("/opt/truss/build/settings")
 """Where the settings are inside an image that is built; they are in none that is kept."""
 
@@ -65,12 +73,30 @@ class PipSettings:
         wheels: More of them: packages of the user's folders.
         secrets: Passwords in the settings.
         unseen: Indexes in folders of this machine: no build sees them.
+        given: More secrets of the user, by name, which commands ask for.
     """
 
     members: tuple[Member, ...] = ()
     wheels: tuple[Member, ...] = ()
     secrets: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def giving(self, values: Mapping[str, str]) -> PipSettings:
+        """Return the settings with more secrets, whose values are to be shown nowhere."""
+        return replace(self, given=values, secrets=self.secrets.union(*map(shown_as, values.values())))
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write all of it to a folder; return where each secret of a build is, by the name it has in a Dockerfile."""
+        files = {}
+        for member in self.members:
+            if isinstance(member.content, bytes):
+                files[str(member.path)] = folder / member.path
+                _write(folder / member.path, member.content)
+        for name, value in self.given.items():
+            files[name] = folder / GIVEN / name
+            _write(files[name], value.encode())
+        return files
 
 
 def pip_settings(
@@ -86,17 +112,26 @@ def pip_settings(
     Raises:
         BuildError: A file that the settings name cannot be read.
     """
+    members = tuple(context)
     strategy = uv_settings(environ, files).environ.get("UV_INDEX_STRATEGY", "")
-    return settings_of(read_indexes(environ, files), context, strategy)
+    lines = list(_lines(members))
+    found = settings_of(read_indexes(environ, files), members, strategy, variables(lines, environ))
+    return replace(found, secrets=found.secrets | secrets_in(lines, environ))
 
 
-def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str = "") -> PipSettings:
+def settings_of(
+    indexes: Indexes,
+    context: Iterable[Member] = (),
+    strategy: str = "",
+    said: Mapping[str, str] | None = None,
+) -> PipSettings:
     """Return settings that lead a build to indexes.
 
     Args:
         indexes: Where packages come from.
         context: Files of the build.
         strategy: How uv chooses between indexes, empty for its own way.
+        said: Variables of the user that requirements name.
 
     Raises:
         BuildError: A file cannot be read.
@@ -117,12 +152,18 @@ def settings_of(indexes: Indexes, context: Iterable[Member] = (), strategy: str 
     lines += [f"{option} = {' '.join(found)}" for option, found in values.items() if any(found)]
     members = [
         Member(FOLDER / PIP_CONF, "\n".join(["[global]", *lines, ""]).encode()),
-        Member(FOLDER / UV_ENV, _uv_script(indexes, values, strategy).encode()),
+        Member(FOLDER / UV_ENV, _uv_script(indexes, values, strategy, said or {}).encode()),
         *_certificates(indexes),
     ]
     if indexes.logins:
         members.append(Member(FOLDER / NETRC, indexes.netrc_text.encode()))
     return PipSettings(tuple(members), wheels, indexes.secrets, unseen)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, in a folder of its kind."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
@@ -168,23 +209,29 @@ def sent_wheels(indexes: Indexes, context: Iterable[Member]) -> tuple[Member, ..
     return tuple(Member(folder / one.path, one.content) for one in found)
 
 
+def _lines(context: Iterable[Member]) -> Iterator[str]:
+    """Yield the lines of the requirements files of a context."""
+    for member in context:
+        if isinstance(member.content, bytes) and member.path.suffix == ".txt":
+            yield from member.content.decode().splitlines()
+
+
 def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
     """Yield the packages of the user's folders that a build may need."""
-    lines: list[str] = []
-    wheels = []
-    for member in context:
-        if isinstance(member.content, bytes):
-            lines += member.content.decode().splitlines() if member.path.suffix == ".txt" else []
-        elif member.path.suffix == ".whl":
-            wheels.append(member.content.source)
+    members = list(context)
+    wheels = [
+        member.content.source
+        for member in members
+        if not isinstance(member.content, bytes) and member.path.suffix == ".whl"
+    ]
     try:
-        for path in needed(lines, wheels, indexes.folders):
+        for path in needed(_lines(members), wheels, indexes.folders):
             yield Member(PurePosixPath(path.name), read_file(path))
     except OSError as exc:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 
 
-def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str) -> str:
+def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str, more: Mapping[str, str]) -> str:
     """Return the same settings as a shell script that uv's command is run after."""
     said = {
         "UV_DEFAULT_INDEX": " ".join(pip["index-url"]),
@@ -195,9 +242,9 @@ def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str) ->
         "UV_HTTP_TIMEOUT": indexes.timeout,
         "UV_ARGUMENTS": "--no-index" if indexes.no_index else "",  # uv has no variable for it
         "NETRC": str(SETTINGS / NETRC) if indexes.logins else "",
-        "SSL_CERT_FILE": " ".join(pip["cert"]),
+        **dict.fromkeys(CERTIFICATE_VARIABLES, " ".join(pip["cert"])),
     }
-    values = UV_ALWAYS | {name: value for name, value in said.items() if value}
+    values = {**more, **UV_ALWAYS} | {name: value for name, value in said.items() if value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
     if not indexes.certificates:
         # Those of the image, where it has any: a company's own may be among them.

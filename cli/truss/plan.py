@@ -64,6 +64,7 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
         constraints=tuple(asked.constraints),
         wheels=wheels,
         settings=tuple(asked.files),
+        doubts=tuple(asked.doubts),
     )
     return _with_digest(plan, memory)
 

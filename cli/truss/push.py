@@ -109,6 +109,8 @@ def push(
         methods = model_methods(plan.config, plan.files)
         if unused := plan.config.unused():
             progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
+        for doubt in plan.doubts:
+            progress.note(doubt)
         if lacking := check_gpus(plan.config.resources, gpus_here(), require=wish.require_gpu):
             progress.note(lacking)
         for name in unset_secrets(plan, environ):

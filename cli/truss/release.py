@@ -56,6 +56,7 @@ class ReleasePlan:
         constraints: Lines of a pip constraints file for that.
         wheels: Files of the package that requirements name; they are installed and no part of the release.
         settings: Paths, in the package, of the files beside config.yaml that say what the environment is to hold.
+        doubts: What of these does not fit together, each a sentence.
     """
 
     package: Path
@@ -66,6 +67,7 @@ class ReleasePlan:
     constraints: tuple[str, ...] = ()
     wheels: tuple[PackageFile, ...] = ()
     settings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def environment(self) -> tuple[object, ...]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
-from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, without_hashes
+from truss.project_doubts import lock_doubts, python_doubts
+from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path, without_hashes
 from truss.uv_lock import export_lock
 
 if sys.version_info >= (3, 11):
@@ -39,12 +40,14 @@ class Asked:
         constraints: Lines of a constraints file.
         files: Paths in the package of the files that say so.
         locked: Whether they are the pins of a lock.
+        doubts: What does not fit together, each a sentence.
     """
 
     lines: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     locked: bool = False
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -68,9 +71,10 @@ def read_requirements(package: Path, config: TrussConfig, memory: Memory) -> Ask
         return Asked(list(config.requirements))
     kind = PurePosixPath(name).name
     if kind == UV_LOCK:
-        return _of_lock(package, name, memory)
+        return _of_lock(package, name, memory, config)
     if kind == PYPROJECT:
-        return Asked(_of_project(package, name), files=[name])
+        lines = _of_project(package, name)
+        return Asked(lines, files=[name], doubts=[*python_doubts(_project(package, name), config)])
     asked = Asked()
     _read_pip_file(package, PurePosixPath(name), asked, into=asked.lines)
     return asked
@@ -85,7 +89,8 @@ def _read_pip_file(package: Path, name: PurePosixPath, asked: Asked, into: list[
     for line in read_lines(text):
         include = _INCLUDE.fullmatch(line.text)
         if include is None:
-            if (problem := objection(line.text)) is not None:
+            problem = objection(line.text) or _lacking(package, line.text)
+            if problem is not None:
                 wrong.append(_at(path, text, line, problem))
             into.append(line.text)
             continue
@@ -97,6 +102,13 @@ def _read_pip_file(package: Path, name: PurePosixPath, asked: Asked, into: list[
             _read_pip_file(package, other, asked, asked.constraints if constrains else into)
     if wrong:
         raise PackageError(f"{path} cannot be used as it is.", details="\n\n".join(wrong))
+
+
+def _lacking(package: Path, line: str) -> str | None:
+    """Return that the wheel which a requirement names is not there."""
+    wheel = wheel_path(line)
+    there = wheel is None or (package / wheel).is_file()
+    return None if there else f"there is no file `{wheel}` in the package"
 
 
 def _at(path: Path, text: str, line: Line, problem: str) -> str:
@@ -148,7 +160,7 @@ def _check_sources(package: Path, name: str, lines: list[str]) -> None:
         )
 
 
-def _of_lock(package: Path, name: str, memory: Memory) -> Asked:
+def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> Asked:
     """Return the pins of a `uv.lock`, with their hashes where every one has some."""
     beside = str(PurePosixPath(name).with_name(PYPROJECT))
     texts = [_text(package, PurePosixPath(one)) for one in (name, beside)]
@@ -157,7 +169,15 @@ def _of_lock(package: Path, name: str, memory: Memory) -> Asked:
     lines = [line for line in lines if not OPTION.match(line)]
     if not all(HASH.search(line) for line in lines):
         lines = [without_hashes(line) for line in lines]
-    return Asked(lines, files=[name, beside], locked=True)
+    table = _project(package, beside)
+    doubts = [*lock_doubts(_toml(package, name), table), *python_doubts(table, config)]
+    return Asked(lines, files=[name, beside], locked=True, doubts=doubts)
+
+
+def _project(package: Path, name: str) -> dict[str, Any]:
+    """Return the [project] table of a `pyproject.toml`, empty where it has none."""
+    table = _toml(package, name).get("project")
+    return table if isinstance(table, dict) else {}
 
 
 def _checked(path: Path, lines: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from truss.errors import EngineError, UsageError
+from truss.errors import BuildError, EngineError, UsageError
 from truss.names import is_secret_name
 from truss.state import state_folder
 from truss_server.protocol import SECRET_VARIABLE
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 256 * 1024
 """Of one secret: more is data."""
+
+TELLING_LENGTH = 8
+"""Of a line of a secret: a shorter one, such as the `{` of JSON, says something else."""
 
 PRIVATE, READABLE = 0o600, 0o444
 
@@ -107,6 +110,31 @@ def find_secrets(names: Iterable[str], environ: Mapping[str, str] = os.environ) 
     store = SecretStore.of(environ)
     found = {name: store.get(name) or environ.get(SECRET_VARIABLE + name) for name in wanted}
     return {name: value for name, value in found.items() if value}
+
+
+def needed_secrets(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of secrets that a build cannot do without.
+
+    Raises:
+        BuildError: One is not set.
+    """
+    wanted = sorted(set(names))
+    found = find_secrets(wanted, environ)
+    if missing := [name for name in wanted if name not in found]:
+        several = len(missing) > 1
+        raise BuildError(
+            f"The secret{'s' if several else ''} {', '.join(missing)}, which `build_commands` read,"
+            f" {'are' if several else 'is'} not set.",
+            hint="; ".join(f"`truss secrets set {name}`" for name in missing),
+        )
+    return found
+
+
+def shown_as(value: str) -> set[str]:
+    """Return what a secret looks like in a text of lines: itself, or each of its own lines that tells something."""
+    lines = [line.strip() for line in value.splitlines()]
+    telling = {line for line in lines if len(line) >= TELLING_LENGTH}
+    return telling or {line for line in lines if line}
 
 
 def write_secrets(folder: Path, values: Mapping[str, str], *, mode: int = PRIVATE) -> None:

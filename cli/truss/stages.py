@@ -14,6 +14,7 @@ from truss.context import Member
 from truss.gpus import gpus_wanted
 from truss.installs import install_files
 from truss.pip_settings import PIP_CONF, SETTINGS, UV_ENV, WHEELS
+from truss.variables import variable_names
 from truss_server.protocol import MANIFEST, READY
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ USERS_SETTINGS = (
     f"if [ -e {SETTINGS}/{UV_ENV} ]; then"
     f" . {SETTINGS}/{UV_ENV}; export PIP_CONFIG_FILE={SETTINGS}/{PIP_CONF}; fi"
 )
-"""For a shell: they are there where BuildKit mounts them. Copied they would be in the image that is kept."""
+"""For a shell: they are mounted while a command runs, unless it is plain `docker build` that runs it."""
+
+NAMES_AGAIN = "variables.py"
+"""Template that is run where requirements name variables."""
 
 OPENAPI = "/openapi.json"
 """Where a server shows its OpenAPI document; the label of an image says so where the model has no types to tell of."""
@@ -57,6 +61,9 @@ class Stage:
         values: For its template.
         installs: Whether it installs something, with the user's settings.
         beside: Whether others only take files from it, and none stands upon it.
+        commands: What it runs, each with the user's settings and secrets mounted.
+        secrets: Of the user, by name: the paths where the commands find them.
+        tidy: A last command, which is run without them: it removes the empty files that they were mounted upon.
     """
 
     kind: str
@@ -66,6 +73,9 @@ class Stage:
     values: Mapping[str, object] = field(default_factory=dict)
     installs: bool = False
     beside: bool = False
+    commands: tuple[tuple[str, ...], ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    tidy: tuple[str, ...] = ()
 
 
 def base_image(plan: ReleasePlan) -> str:
@@ -99,14 +109,9 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
         installs=True,
     )
     if plan.requirements:
-        inside = str(BUILD_FOLDER / SOURCES)
-        made_from = install_files(plan.requirements, plan.constraints, plan.wheels, inside)
-        members = tuple(Member(SOURCES / path, content) for path, content in made_from)
-        yield Stage("environment", "install the requirements", members, (WHEELS,), installs=True)
+        yield _environment(plan)
     if plan.config.build_commands:
-        commands = [_shell(command) for command in plan.config.build_commands]
-        values = {"commands": commands}
-        yield Stage("commands", "run the build commands", (), (WHEELS,), values, installs=True)
+        yield _commands(plan)
     server = plan.config.docker_server
     if server is not None and server.run_as_user_id is not None:
         yield Stage("user", "let the server run as another user", values={"user": server.run_as_user_id})
@@ -125,6 +130,42 @@ def _server_packages(plan: ReleasePlan) -> tuple[str, ...]:
     """Return what the server's own interpreter comes with, where that of the image is too old for it."""
     too_old = plan.config.base_image.image is None and plan.config.python_version == "py39"
     return ("python3", "python3-venv") if too_old else ()
+
+
+def _environment(plan: ReleasePlan) -> Stage:
+    """Return the stage of the requirements."""
+    inside = str(BUILD_FOLDER / SOURCES)
+    made_from = install_files(plan.requirements, plan.constraints, plan.wheels, inside)
+    members = [Member(SOURCES / path, content) for path, content in made_from]
+    named = variable_names((*plan.requirements, *plan.constraints))
+    if named:
+        members.append(text_member(str(SOURCES / NAMES_AGAIN), template(NAMES_AGAIN)))
+    values = {"variables": named, "names_again": NAMES_AGAIN, "constrained": bool(plan.constraints)}
+    return Stage("environment", "install the requirements", tuple(members), (WHEELS,), values, installs=True)
+
+
+def _commands(plan: ReleasePlan) -> Stage:
+    """Return the stage of the build commands."""
+    commands = tuple(_shell(command) for command in plan.config.build_commands)
+    mapped = plan.config.build.secret_to_path_mapping
+    empty = "; ".join(f"[ -s {path} ] || rm -f {path}" for path in mapped.values())
+    tidy = ("/bin/sh", "-ec", empty) if mapped else ()
+    values = {
+        "commands": [json.dumps(command) for command in commands],
+        "mapped": mapped,
+        "tidy": json.dumps(tidy),
+    }
+    return Stage(
+        "commands",
+        "run the build commands",
+        (),
+        (WHEELS,),
+        values,
+        installs=True,
+        commands=commands,
+        secrets=mapped,
+        tidy=tidy,
+    )
 
 
 def _release(plan: ReleasePlan) -> Stage:
@@ -176,14 +217,12 @@ def _shell_words(lines: tuple[str, ...]) -> str:
     return shlex.join(word for line in lines for word in line.split())
 
 
-def _shell(command: str) -> str:
-    """Return a command as what RUN takes whatever is in it, with the model's environment in front.
+def _shell(command: str) -> tuple[str, ...]:
+    """Return the words of a command that runs another one with the model's environment in front.
 
     That has no pip of its own: pip of the image installs into it.
     """
-    return json.dumps(
-        ["/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH {INTO_MODEL}; {USERS_SETTINGS}; {command}"]
-    )
+    return "/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH {INTO_MODEL}; {USERS_SETTINGS}; {command}"
 
 
 def _server_files() -> tuple[Member, ...]:

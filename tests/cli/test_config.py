@@ -86,6 +86,7 @@ def test_defaults() -> None:
         "model_class_filename": "model.py",
         "model_class_name": "Model",
         "base_image": {"image": None, "python_executable_path": None},
+        "build": {"secret_to_path_mapping": {}},
         "resources": {"cpu": "1", "memory": "2Gi", "use_gpu": False, "accelerator": None},
         "runtime": {
             "predict_concurrency": DEFAULT_CONCURRENCY,

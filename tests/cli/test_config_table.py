@@ -86,6 +86,11 @@ ACCEPTED = [
         "cd ComfyUI && git checkout main",
     ),
     ("build_commands:\n- |\n  make && \\\n    make install\n", "build_commands.0", "make && make install"),
+    (
+        "build: {secret_to_path_mapping: {my-github-access-token: /root/my-github-access-token}, no_cache: true}",
+        "build.secret_to_path_mapping.my-github-access-token",
+        "/root/my-github-access-token",
+    ),
     ("build_commands: [pip list]", "build_commands.0", "pip list"),
     (
         "base_image: {image: 'nvidia/cuda:12.8.1-base-ubuntu22.04'}",
@@ -173,6 +178,11 @@ REFUSED = [
     ("requirements: [-e .]", "installs code in place"),
     ("requirements: [a]\nrequirements_file: r.txt", "there is `requirements` too"),
     ("requirements_file: ../r.txt", "must lie inside the package"),
+    ("build: {secret_to_path_mapping: {token: token}}", "is no absolute path of a file"),
+    ("build: {secret_to_path_mapping: {token: /etc/../token}}", "is no absolute path of a file"),
+    ("build: {secret_to_path_mapping: {token: '/a,required=false'}}", "is no absolute path of a file"),
+    ("build: {secret_to_path_mapping: {a: /token, b: /token}}", "gives two secrets the same path"),
+    ("build: {secret_to_path_mapping: {a/b: /token}}", "is no name of a secret"),
     ("secrets: [a]", "must be `key: value` lines"),
     ("external_data: [{url: 'ftp://x/y', local_data_path: y}]", "is no URL"),
     ("external_data: [{local_data_path: y}]", "external_data.0.url: is missing"),

@@ -489,3 +489,17 @@ def test_a_tool_that_was_killed(maker: Maker) -> None:
     assert len(made) == 1
     assert json.loads(run(made[0], LIST)) == ["slow"]
     assert maker.made == half_made
+
+
+def test_a_variable_in_a_requirement(maker: Maker, tmp_path: Path) -> None:
+    """Its value is not shown and not in the lock, which installs the same again; nothing is said of no constraints."""
+    make_wheel(tmp_path / "site", "secret")
+    said = Lines()
+    with serve_folder(tmp_path / "site", "127.0.0.1") as url:
+        line = f"secret @ {url}/secret-1.0-py3-none-any.whl?token=${{A_TOKEN}}"
+        environ = {**maker.environ, "UV_OFFLINE": "0", "A_TOKEN": "t0ken-of-mine"}
+        python = model_python(Wanted((line,), None), maker.folder, said, environ)
+
+    assert "t0ken" not in "\n".join(said.details)
+    assert not any("warning" in one for one in said.details)
+    assert (python.parent.parent / "requirements.lock").read_text() == f"{line}\n"

@@ -53,6 +53,18 @@ def run(cwd: Path, *args: str) -> Outcome:
     return run_truss(*args, deps=Deps(target=FakeMachine().target, works=no_engine, cwd=cwd))
 
 
+def test_a_context_for_docker_alone_names_the_secrets_of_commands(tmp_path: Path) -> None:
+    """Plain `docker build` is asked for them, and not for settings, which it has no mounts for."""
+    config = "build_commands: [cat /token]\nbuild: {secret_to_path_mapping: {my_token: /token}}\n"
+    build_tree(tmp_path / "demo", {**PACKAGE, "config.yaml": config})
+
+    assert run(tmp_path, "image", "build-context", "out", "demo") == Outcome()
+
+    dockerfile = (tmp_path / "out/Dockerfile").read_text()
+    (line,) = [line for line in dockerfile.splitlines() if "--mount" in line]
+    assert line == "RUN --mount=type=secret,id=my_token,target=/token,required=true \\"
+
+
 def test_the_same_package_makes_the_same_context(tmp_path: Path) -> None:
     """Byte for byte: neither place nor times nor umask nor language of the machine show in it."""
     here = build_tree(tmp_path / "here", PACKAGE)

@@ -179,3 +179,80 @@ def test_a_wheel_that_is_missing(tmp_path: Path) -> None:
 
     with pytest.raises(PackageError, match=r"There is no file wheels/ours-1\.0-py3-none-any\.whl"):
         plan_release(package)
+
+
+def test_a_wheel_that_a_pip_file_names_and_nobody_has(tmp_path: Path) -> None:
+    """The line that names it is shown."""
+    build_tree(tmp_path, {"r.txt": "numpy\n./wheels/ours-1.0-py3-none-any.whl\n"})
+
+    with pytest.raises(PackageError, match="cannot be used as it is") as caught:
+        read(tmp_path, "r.txt")
+
+    assert (
+        "r.txt:2:1: there is no file `wheels/ours-1.0-py3-none-any.whl` in the package"
+        in caught.value.details
+    )
+
+
+def test_a_lock_that_is_older_than_its_project(locked: Path) -> None:
+    """What it pins is what counts; that it was made for something else is told."""
+    (doubt,) = read(locked, "uv.lock").doubts
+
+    assert doubt == (
+        "uv.lock was made for other dependencies than pyproject.toml has now: tiny. "
+        "What it pins is installed; `uv lock` writes it anew."
+    )
+
+
+@pytest.mark.parametrize(
+    "dependencies",
+    [
+        '"tiny<1.5"',
+        '"Tiny <1.5"',
+        '"tiny @ https://example.org/tiny-1.0-py3-none-any.whl"',
+        "\"tiny <1.5 ; python_version > '3'\"",
+    ],
+    ids=str,
+)
+def test_a_lock_of_its_project(locked: Path, dependencies: str) -> None:
+    """However its versions are written, nothing is told of one that was made for it."""
+    project = locked / "pyproject.toml"
+    project.write_text(project.read_text().replace('"tiny<2"', dependencies))
+
+    assert read(locked, "uv.lock").doubts == []
+
+
+@pytest.mark.parametrize("dependencies", ['"tiny<1.5", "more"', "", '"tiny<1.5,>1"'], ids=str)
+def test_a_lock_of_another_project(locked: Path, dependencies: str) -> None:
+    """One more, one less, or another version."""
+    project = locked / "pyproject.toml"
+    project.write_text(project.read_text().replace('"tiny<2"', dependencies))
+
+    assert len(read(locked, "uv.lock").doubts) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "config", "advice"),
+    [
+        (">=3.12", {}, "write `python_version`"),
+        ("<3.11", {"python_version": "py311"}, "change `python_version`"),
+        (">=3.11.4", {}, ""),
+        (">=3.12", {"python_version": "py312"}, ""),
+        (">=3.12", {"base_image": {"image": "python:3.12-slim"}}, ""),
+        ("what?", {}, ""),
+    ],
+)
+def test_a_project_for_another_python(
+    tmp_path: Path, asked: str, config: dict[str, object], advice: str
+) -> None:
+    """It is told what the project asks for and what its images have."""
+    build_tree(tmp_path, {"pyproject.toml": PROJECT.replace(">=3.9", asked)})
+    settings = TrussConfig.model_validate({"requirements_file": "pyproject.toml", **config})
+
+    doubts = read_requirements(tmp_path, settings, Memory()).doubts
+
+    assert len(doubts) == bool(advice)
+    assert advice in "".join(doubts)
+    assert all(
+        f"asks for Python {asked}, and images of this package have Python 3.11" in one for one in doubts
+    )

@@ -15,7 +15,7 @@ from tests.harness import TRUSS, Outcome, run_truss, spawn_truss
 from tests.helpers import build_tree, wait_until
 from truss.errors import UsageError
 from truss.plan import plan_release
-from truss.secrets import MOST_BYTES, SecretStore, find_secrets, write_secrets
+from truss.secrets import MOST_BYTES, SecretStore, find_secrets, shown_as, write_secrets
 from truss.targets.local import LocalTarget
 
 if TYPE_CHECKING:
@@ -231,3 +231,17 @@ def test_a_secret_is_no_part_of_a_plan(tmp_path: Path) -> None:
 
     assert plan_release(folder).manifest == before.manifest
     assert "value-of-it" not in before.manifest.to_json()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("word\n", {"word"}),
+        ("s3cret", {"s3cret"}),
+        ("-----BEGIN-----\nYWJjZGVmZw==\n--\n", {"-----BEGIN-----", "YWJjZGVmZw=="}),
+        ("{\n}\n", {"{", "}"}),
+    ],
+)
+def test_what_a_secret_looks_like_in_a_log(value: str, shown: set[str]) -> None:
+    """A log is lines: those of a secret that tell something, or all of one that has no such lines."""
+    assert shown_as(value) == shown

@@ -6,7 +6,6 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,18 +15,22 @@ from tests.file_server import serve_folder
 from tests.harness import eventually
 from tests.helpers import build_tree
 from tests.integration.docker_models import COUNT, build, messages, predict, start
-from tests.integration.test_docker_builders import base_id, need_buildkit
+from tests.integration.test_docker_builders import base_id, no_buildkit
 from tests.plans import make_plan
 from tests.wheelhouse import SlowSource, make_wheel
 from truss.errors import BuildError
 from truss.images import plan_images
+from truss.targets.buildkit import BuildKit
 from truss.targets.docker import DockerTarget
 from truss.targets.docker_build import ImageBuilder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.engine import EngineCleaner
+
+    Finds = Callable[[Mapping[str, str]], BuildKit | None]
 
 pytestmark = [
     pytest.mark.docker,
@@ -268,11 +271,11 @@ def test_a_build_command_that_fails(target: DockerTarget, docker_model: str, tmp
     assert "no weights here" in caught.value.details
 
 
-@pytest.mark.parametrize("installs", [True, False])
+@pytest.mark.parametrize("find", [BuildKit.find, no_buildkit])
 def test_a_failed_step_shows_no_password(
-    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path, *, installs: bool
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path, find: Finds
 ) -> None:
-    """Not even where it prints the proxy that it goes through, whether or not it is given the user's indexes."""
+    """Not even where it prints the proxy that it goes through."""
     build(target, tmp_path / "first", docker_model, COUNT)
     package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
     plan = make_plan(package, docker_model, build_commands=["echo $https_proxy; exit 3"])
@@ -280,29 +283,9 @@ def test_a_failed_step_shows_no_password(
     environ = {**os.environ, "ALL_PROXY": "http://me:s3cret-word@127.0.0.1:9"}
 
     with pytest.raises(BuildError) as caught:
-        ImageBuilder(engine.client, environ).build(replace(image, installs=installs), RecordedProgress(), {})
+        ImageBuilder(engine.client, environ, find).build(image, RecordedProgress(), {})
 
     assert "http://me:****@127.0.0.1:9" in caught.value.details
-
-
-def test_pip_in_a_build_command(engine: EngineCleaner, docker_model: str, index: str, tmp_path: Path) -> None:
-    """It installs into the model's environment, from the user's index, whose password is in nothing that is kept."""
-    need_buildkit()
-    secret = "s3cret-of-the-index"
-    source = (
-        "class Model:\n    def predict(self, request):\n        import probe\n        return probe.NAME\n"
-    )
-    build(DockerTarget(engine.client, os.environ), tmp_path / "first", docker_model, COUNT)
-    with serve_folder(tmp_path / "index", engine.host_address(), f"me:{secret}") as url:
-        settings = {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()}
-        target = DockerTarget(engine.client, {**os.environ, **settings})
-        release = build(
-            target, tmp_path / "second", docker_model, source, build_commands=["pip install probe"]
-        )
-
-    assert predict(start(target, release), {}) == '"probe"'
-    assert secret not in engine.histories()
-    assert all(secret.encode() not in engine.files(release.reference, place) for place in PLACES)
 
 
 def test_builds_at_the_same_time_have_numbers_of_their_own(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -130,6 +131,23 @@ def test_a_password_in_netrc(company: Company, tmp_path: Path) -> None:
         (company.home / ".netrc").chmod(0o600)
         place = url.partition("@")[2]
         company.build(PIP_INDEX_URL=f"http://{place}/simple", PIP_TRUSTED_HOST=host)
+
+
+@pytest.mark.parametrize(
+    "path", [os.environ.get("PATH", os.defpath), "/nonexistent"], ids=["buildkit", "classic"]
+)
+def test_a_variable_in_a_requirement(company: Company, tmp_path: Path, path: str) -> None:
+    """An installer puts its value there, on docker as on `local`; its name is all that is kept of it."""
+    host = company.engine.host_address()
+    with serve_folder(tmp_path / "index", host) as url:
+        wheel = f"{url}/simple/probe/probe-1.0-py3-none-any.whl"
+        (company.package / "r.txt").write_text(f"probe @ {wheel}?token=${{PROBE_TOKEN}}&user=literal-token\n")
+        release = company.build(PATH=path, PROBE_TOKEN=SECRET)
+
+    labels = company.engine.image_labels(release.reference)
+    assert labels["truss.requirements"] == f"probe @ {wheel}?token=${{PROBE_TOKEN}}&user=****"
+    lock = company.engine.files(release.reference, "/opt/model/requirements.lock")
+    assert f"probe @ {wheel}?token=${{PROBE_TOKEN}}&user=literal-token" in lock.decode()
 
 
 def test_certificates_of_a_company(company: Company, tmp_path: Path) -> None:

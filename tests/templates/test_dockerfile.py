@@ -121,7 +121,7 @@ COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
 RUN . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
-    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+    -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
  && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
 
@@ -138,15 +138,15 @@ LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
 USER root
 RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build/bin \
     --mount=type=cache,id=truss-uv,target=/opt/truss/build/cache \
-    --mount=type=secret,id=pip.conf,target=/opt/truss/build/settings/pip.conf \
-    --mount=type=secret,id=uv.env,target=/opt/truss/build/settings/uv.env \
-    --mount=type=secret,id=certificates.pem,target=/opt/truss/build/settings/certificates.pem \
-    --mount=type=secret,id=netrc,target=/opt/truss/build/settings/netrc \
+    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf \
+    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env \
+    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem \
+    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc \
     --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
     --mount=type=bind,source=sources,target=/opt/truss/build/sources \
     . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
-    -r /opt/truss/build/sources/requirements.txt -c /opt/truss/build/sources/constraints.txt \
+    -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
  && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
 USER 10001:10001
@@ -158,24 +158,16 @@ ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-environment:<digest>"
 USER root
 WORKDIR /app
-RUN ["/bin/sh", "-ec", "export PATH=/opt/model/bin:$PATH PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model; if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; echo \"a b\" > /opt/c"]
-USER 10001:10001
-"""
-
-COMMANDS_BUILDKIT = r"""# The build commands of config.yaml: each runs as root, and finds the model's environment first.
-FROM truss-environment:<digest> AS commands
-ARG TRUSS_BUILD
-LABEL truss.build=$TRUSS_BUILD truss.parent="truss-environment:<digest>"
-USER root
-WORKDIR /app
 RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build/bin \
     --mount=type=cache,id=truss-uv,target=/opt/truss/build/cache \
-    --mount=type=secret,id=pip.conf,target=/opt/truss/build/settings/pip.conf \
-    --mount=type=secret,id=uv.env,target=/opt/truss/build/settings/uv.env \
-    --mount=type=secret,id=certificates.pem,target=/opt/truss/build/settings/certificates.pem \
-    --mount=type=secret,id=netrc,target=/opt/truss/build/settings/netrc \
+    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf \
+    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env \
+    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem \
+    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc \
     --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
+    --mount=type=secret,id=token,target=/root/token,required=true \
     ["/bin/sh", "-ec", "export PATH=/opt/model/bin:$PATH PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model; if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; echo \"a b\" > /opt/c"]
+RUN ["/bin/sh", "-ec", "[ -s /root/token ] || rm -f /root/token"]
 USER 10001:10001
 """
 
@@ -201,11 +193,12 @@ COPY release/ /app/
 def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> None:
     """Each image is made from the one before; digests vary with the server's code and stand as `<digest>` here."""
     package = build_tree(tmp_path / "demo", {"data/weights.bin": "1", "model/model.py": ""})
-    plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"], build_commands=["echo \"a b\" > /opt/c"])
+    plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"], build_commands=["echo \"a b\" > /opt/c"],
+                     build={"secret_to_path_mapping": {"token": "/root/token"}})
     images = plan_images(plan, "sha256:1234")
 
     names = {image.kind: ["Dockerfile"] for image in images}
-    names |= dict.fromkeys(("environment", "commands"), ["Dockerfile", "Dockerfile.buildkit"])
+    names |= {"environment": ["Dockerfile", "Dockerfile.buildkit"], "commands": ["Dockerfile.buildkit"]}
 
     rendered = [
         re.sub(r"(:|digest=)[0-9a-f]{12,}\b", r"\1<digest>", member.content.decode())
@@ -214,7 +207,7 @@ def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> N
         if member.path.name in names[image.kind] and isinstance(member.content, bytes)
     ]
 
-    assert rendered == [SYSTEM, UV, SERVER, ENVIRONMENT, ENVIRONMENT_BUILDKIT, COMMANDS, COMMANDS_BUILDKIT, DATA, RELEASE]
+    assert rendered == [SYSTEM, UV, SERVER, ENVIRONMENT, ENVIRONMENT_BUILDKIT, COMMANDS, DATA, RELEASE]
 
 
 def test_the_pinned_server_is_one_the_tool_allows() -> None:

@@ -19,6 +19,9 @@ SHOWN_LINES = 30
 KILLED = 137
 """Exit code of a process that was ended by SIGKILL, most often for want of memory."""
 
+NOT_FOUND = re.compile(r"No solution found|No matching distribution|Failed to fetch|Retrying \(Retry")
+"""What uv and pip say where a package is in no index that they can ask; nothing but their words tells."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -52,15 +55,15 @@ def failure(image: Image, settings: PipSettings, lines: Iterable[str], code: int
         lines: The last ones of the failed step.
         code: Exit code of the step, if it came to run.
     """
-    hints = []
+    said, hints = list(lines), []
     if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
-    if code and settings.unseen:
+    if settings.unseen and any(NOT_FOUND.search(line) for line in said):
         hints.append(
             f"The index {', '.join(settings.unseen)} is a folder of this machine, which no build inside Docker sees: "
             "name its packages in PIP_FIND_LINKS or the URL of a server, or push with `--target local`."
         )
-    return BuildError(could_not(image), details="\n".join(lines), hint="\n".join(hints))
+    return BuildError(could_not(image), details="\n".join(said), hint="\n".join(hints))
 
 
 def could_not(image: Image) -> str:

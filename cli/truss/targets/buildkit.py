@@ -79,7 +79,8 @@ class BuildKit:
             EngineError: The build said nothing for too long.
         """
         with tempfile.TemporaryDirectory(prefix="truss-") as folder:
-            secrets = list(_secrets(settings, Path(folder)))
+            files = settings.write(Path(folder))
+            secrets = [word for name, path in files.items() for word in ("--secret", f"id={name},src={path}")]
             # Values come from the environment: those of a command line are for everybody to read.
             named = [word for name in arguments for word in ("--build-arg", name)]
             command = [self._program, "build", "--progress=plain", "--file", BUILDKIT_DOCKERFILE]
@@ -205,15 +206,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a process and those that it has started: BuildKit may be a plugin, which is a process of its own."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _secrets(settings: PipSettings, folder: Path) -> Iterator[str]:
-    """Write settings to files of a folder that only we can read; yield the options that mount them."""
-    for member in settings.members:
-        if isinstance(member.content, bytes):
-            path = folder / member.path.name
-            path.write_bytes(member.content)
-            yield from ("--secret", f"id={member.path.name},src={path}")
 
 
 def _with_buildkit(environ: Mapping[str, str]) -> dict[str, str]:

@@ -126,7 +126,8 @@ class DockerTarget:
         before = self._listed(candidate.model, candidate.environment)
         name = self._container(candidate.id).name.removesuffix(CANDIDATE)
         with engine_errors("promote the candidate"):
-            self._client.update_container(candidate.id, restart_policy={"Name": RESTART})  # type: ignore[arg-type]
+            with suppress(NotFound):  # Podman before 5 gives no container a policy once it is made
+                self._client.update_container(candidate.id, restart_policy={"Name": RESTART})  # type: ignore[arg-type]
             self._client.rename(candidate.id, name)
         with self._pushes.pop(candidate.id, ExitStack()):
             self._end(*before)
@@ -188,13 +189,13 @@ class DockerTarget:
                     self._create(name, release, environment, labels, published)
                     self._client.start(name)
             except EngineError as exc:
+                self._remove(name)  # Podman holds the port of a container that did not start
                 if not is_taken(published):
                     explain_start(exc)
                     raise
                 if port or attempt == PORT_ATTEMPTS:
                     hint = "Take another one, or leave the choice to truss."
                     raise EngineError(f"Port {published} is taken.", details=exc.details, hint=hint) from exc
-                self._remove(name)
             else:
                 return
 

@@ -16,9 +16,11 @@ from truss.errors import BuildError, EngineError
 from truss.images import RELEASE_LABEL
 from truss.indexes import redactor
 from truss.pip_settings import pip_settings, proxies
+from truss.secrets import needed_secrets
 from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
-from truss.targets.docker_engine import engine_errors, explanation
+from truss.targets.docker_commands import run_commands
+from truss.targets.docker_engine import engine_errors, explanation, is_podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +61,7 @@ class ImageBuilder:
     ) -> None:
         self._client = client
         self._environ = environ
-        self._buildkit = cache(lambda: buildkit(environ))
+        self._buildkit = cache(lambda: None if is_podman(client) else buildkit(environ))
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows of an image, None where it has none of that name."""
@@ -91,11 +93,14 @@ class ImageBuilder:
         """
         build_id = uuid.uuid4().hex
         settings = pip_settings(self._environ, image.context.members if image.installs else ())
+        settings = settings.giving(needed_secrets(image.secrets, self._environ))
         given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
         try:
             if buildkit := self._buildkit() if image.installs else None:
                 buildkit.build(image, settings, given, progress)
+            elif image.commands:
+                run_commands(self._client, image, settings, given, progress)
             else:
                 self._build_classic(image, settings, given, progress)
         finally:

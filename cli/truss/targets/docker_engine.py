@@ -69,6 +69,13 @@ def engine_errors(doing: str) -> Iterator[None]:
         raise EngineError(f"Docker could not {doing}: the engine went away.", details=str(exc)) from exc
 
 
+def is_podman(client: docker.APIClient) -> bool:
+    """Return whether what answers is Podman, which has Docker's API and none of BuildKit."""
+    with engine_errors("say what it is"):
+        known = client.version(api_version=False)
+    return any(part["Name"] == "Podman Engine" for part in known.get("Components") or ())
+
+
 def explanation(error: APIError) -> str:
     """Return what the engine itself says."""
     return str(error.explanation or error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,23 +13,27 @@ from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
+from truss.variables import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import docker
 
     from truss.images import Image
     from truss.release import ReleasePlan
 
-PASSWORD = re.compile(r"//[^/@\s]+@")
-"""User and password in a URL."""
-
 
 def releases_of(client: docker.APIClient, model: str) -> list[dict[str, Any]]:
     """Return the releases of a model on an engine: what a user makes from one has its labels and another name."""
     images: list[dict[str, Any]] = client.images(filters={"label": f"{MODEL_LABEL}={model}"})
-    return [one for one in images if any(tag.startswith(f"truss/{model}:") for tag in one["RepoTags"] or ())]
+    return [one for one in images if any(name.startswith(f"truss/{model}:") for name in names_of(one))]
+
+
+def names_of(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image; Podman begins them with the registry that Docker leaves out."""
+    found: list[str] = image["RepoTags"] or []
+    return [name.removeprefix("docker.io/").removeprefix("library/") for name in found]
 
 
 class ReleaseImages:
@@ -88,7 +91,7 @@ class ReleaseImages:
         return 1 + max((int(image["Labels"].get(RELEASE_LABEL, 0)) for image in images), default=0)
 
     def _installed(self, tag: str) -> str:
-        """Return what the requirements of an image came to: pins, one a line, without the passwords in their URLs."""
+        """Return what the requirements of an image came to: pins, one a line, without what is secret in their URLs."""
         with engine_errors("read what was installed"):
             container = self._client.create_container(tag)["Id"]
             try:
@@ -99,4 +102,4 @@ class ReleaseImages:
         with tarfile.open(fileobj=content) as tar:
             file = tar.extractfile(LOCK.name)
             text = file.read().decode() if file else ""
-        return PASSWORD.sub("//", text).strip()
+        return without_secrets(text).strip()

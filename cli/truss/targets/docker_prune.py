@@ -12,7 +12,7 @@ from docker.errors import APIError
 
 from truss.images import PARENT_LABEL, RELEASE_LABEL
 from truss.targets.docker_engine import engine_errors
-from truss.targets.docker_images import releases_of
+from truss.targets.docker_images import names_of, releases_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def stale_images(client: docker.APIClient, before: float) -> list[str]:
 
 def _tags(image: dict[str, Any], beginning: str) -> list[str]:
     """Return the names of an image that are ours; none where the user gave it another."""
-    tags = image["RepoTags"] or []
+    tags = names_of(image)
     return tags if all(tag.startswith(beginning) for tag in tags) else []
 
 

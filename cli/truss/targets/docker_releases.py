@@ -10,6 +10,7 @@ from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
 from truss.model_types import may_be_typed
 from truss.release import Release
+from truss.secrets import needed_secrets
 from truss.stages import base_image, takes_command
 from truss.state import locked, state_folder
 from truss.targets.docker_base import check_base, command_of
@@ -65,6 +66,7 @@ class DockerReleases:
             # Somebody else's push may be about to remove what nobody has used for long: from now on it is used.
             self._images.touch(images)
             missing = self._images.missing(images)
+        needed_secrets((name for image in missing for name in image.secrets), self._environ)
         if plan.config.base_image.image and any(not image.needs for image in missing):
             check_base(self._client, base_image(plan))
         for image in missing:

@@ -127,3 +127,19 @@ def test_ctrl_c_ends_the_command_line(tmp_path: Path) -> None:
 
     pid = int((tmp_path / "pid").read_text())
     eventually(lambda: not Path(f"/proc/{pid}").exists())
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("error: No solution found when resolving dependencies", True), ("error: command 'gcc' failed", False)],
+)
+def test_an_index_in_a_folder(tmp_path: Path, said: str, *, told: bool) -> None:
+    """That no build sees it is told where a package was not found, and not where something else went wrong."""
+    (tmp_path / "said").write_text(f"#6 0.392 {said}\n#6 ERROR: process did not complete: exit code: 1\n")
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; cat {tmp_path}/said >&2; exit 1")
+    settings = pip_settings({"PIP_INDEX_URL": "file:///srv/simple"}, files=())
+
+    with pytest.raises(BuildError) as caught:
+        buildkit.build(image_of(), settings, {}, RecordedProgress())
+
+    assert ("is a folder of this machine" in caught.value.hint) == told

@@ -1,0 +1,206 @@
+"""Runs build commands where there is no BuildKit: each in a container, of which an image is made.
+
+The engine's first builder mounts nothing, and whatever it copies is in a layer. What is mounted in a container is in
+no image that is made of it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import shlex
+import tempfile
+import threading
+from collections import deque
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docker.types import LogConfig, Mount
+
+from truss.errors import EngineError
+from truss.indexes import redactor
+from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
+from truss.targets.build_output import SHOWN_LINES, Lines, failure
+from truss.targets.buildkit import SILENCE_LIMIT_SECONDS
+from truss.targets.docker_engine import CALL_LIMIT_SECONDS, FOREIGN, engine_errors, is_podman
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import docker
+
+    from truss.images import Image
+    from truss.pip_settings import PipSettings
+    from truss.progress import Progress
+
+PARENT_LABEL, BUILD_LABEL, BUILD_ARG = "truss.parent", "truss.build", "TRUSS_BUILD"
+
+
+def run_commands(
+    client: docker.APIClient,
+    image: Image,
+    settings: PipSettings,
+    arguments: Mapping[str, str],
+    progress: Progress,
+) -> None:
+    """Make an image by running its commands, and tag it.
+
+    Args:
+        client: Of the engine.
+        image: What to make.
+        settings: Are mounted while a command runs.
+        arguments: Proxies, and what the containers are found by.
+        progress: Is told what the commands say.
+
+    Raises:
+        BuildError: A command failed; its last lines are shown.
+        EngineError: A command said nothing for too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="truss-") as folder, engine_errors(image.purpose):
+        mounts = list(_mounts(image, settings, arguments, Path(folder)))
+        commands = _Commands(client, image, settings, arguments[BUILD_ARG], progress)
+        for command in image.commands:
+            commands.run(command, mounts)
+        if image.tidy:
+            commands.run(image.tidy, ())
+        commands.tag()
+
+
+class _Commands:
+    """Runs commands, each in what the one before has left.
+
+    Args:
+        client: Of the engine.
+        image: What is made.
+        settings: Whose passwords are not to be shown.
+        build_id: Label of the containers.
+        progress: Is told what they say.
+    """
+
+    def __init__(
+        self, client: docker.APIClient, image: Image, settings: PipSettings, build_id: str, progress: Progress
+    ) -> None:
+        self._client = client
+        self._image = image
+        self._settings = settings
+        self._progress = progress
+        self._labels = {BUILD_LABEL: build_id, PARENT_LABEL: image.parent}
+        self._config = client.inspect_image(image.parent)["Config"]  # type: ignore[no-untyped-call]
+        self._config["Labels"] = {**(self._config["Labels"] or {}), **self._labels}
+        # Podman takes no configuration, and gives the image that of the container but for these.
+        kept = [f"{key.upper()} {json.dumps(self._config[key] or [])}" for key in ("Entrypoint", "Cmd")]
+        self._changes = [*kept, f"USER {self._config['User']}"] if is_podman(client) else None
+        self._made = image.parent
+
+    def run(self, command: Sequence[str], mounts: Iterable[Mount]) -> None:
+        """Run a command and keep what it makes.
+
+        Raises:
+            BuildError: It failed.
+            EngineError: It said nothing for too long.
+        """
+        container = self._client.create_container(
+            self._made,
+            list(command[1:]),
+            entrypoint=[command[0]],
+            user="root",
+            working_dir="/app",
+            labels=self._labels,
+            # The engine's log would keep what a command says, a secret perhaps.
+            host_config=self._client.create_host_config(
+                mounts=list(mounts), log_config=LogConfig(type=LogConfig.types.NONE)
+            ),
+        )["Id"]
+        said = self._follow(container)
+        if (code := self._client.wait(container, timeout=CALL_LIMIT_SECONDS)["StatusCode"]) != 0:
+            raise failure(self._image, self._settings, said, code)
+        with _patience(self._client):
+            made = self._client.commit(container, conf=self._config, changes=self._changes)
+            self._made = made["Id"]
+        self._client.remove_container(container, v=True)
+
+    def tag(self) -> None:
+        """Give the image its name."""
+        name, _, tag = self._image.tag.partition(":")
+        self._client.tag(self._made, name, tag)
+
+    def _follow(self, container: str) -> Sequence[str]:
+        """Start a container, read what it says to its end, and return the last lines of that."""
+        lines = Lines(redactor(self._settings.secrets))
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        said: deque[str] = deque(maxlen=SHOWN_LINES)
+        stream = self._client.attach(container, stream=True)
+        with closing(stream), _never_silent(lambda: self._client.kill(container)) as heard:
+            self._client.start(container)
+            for piece in stream:
+                heard()
+                self._show(said, lines.feed(decoder.decode(piece)))
+        self._show(said, lines.rest())
+        return said
+
+    def _show(self, said: deque[str], lines: Iterable[str]) -> None:
+        """Keep lines, and tell of those that say something."""
+        for line in filter(None, lines):
+            said.append(line)
+            self._progress.detail(line)
+
+
+@contextmanager
+def _never_silent(end: Callable[[], object]) -> Iterator[Callable[[], None]]:
+    """Give what is called whenever something is heard; end it all when that is too long ago.
+
+    Raises:
+        EngineError: It was.
+    """
+    heard, over = threading.Event(), threading.Event()
+    silent: list[bool] = []
+
+    def watch() -> None:
+        while heard.wait(SILENCE_LIMIT_SECONDS):
+            if over.is_set():
+                return
+            heard.clear()
+        silent.append(True)
+        with suppress(*FOREIGN):  # it ended meanwhile
+            end()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield heard.set
+    finally:
+        over.set()
+        heard.set()
+        watcher.join(CALL_LIMIT_SECONDS)
+    if silent:
+        raise EngineError(f"The build said nothing for {SILENCE_LIMIT_SECONDS / 60:.0f} minutes.")
+
+
+@contextmanager
+def _patience(client: docker.APIClient) -> Iterator[None]:
+    """Let a call take as long as a build may: gigabytes are written."""
+    client.timeout = SILENCE_LIMIT_SECONDS
+    try:
+        yield
+    finally:
+        client.timeout = CALL_LIMIT_SECONDS
+
+
+def _mounts(
+    image: Image, settings: PipSettings, arguments: Mapping[str, str], folder: Path
+) -> Iterator[Mount]:
+    """Write what is mounted to a folder that only we can look into, and yield how it is mounted."""
+    settings.write(folder)
+    known = {name for upper in PROXIES for name in (upper, upper.lower())}
+    said = [f"export {name}={shlex.quote(arguments[name])}\n" for name in sorted(known & arguments.keys())]
+    # As variables of the container they would become some of the image.
+    with (folder / FOLDER / UV_ENV).open("a", encoding="utf-8") as file:
+        file.writelines(said)
+    # The user of a container may be nobody here, so that what is mounted may be read by all.
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o444)
+    yield Mount(str(SETTINGS), str(folder / FOLDER), type="bind", read_only=True)
+    yield Mount(str(BESIDE / "cache"), None, type="volume")  # of uv, as BuildKit mounts one
+    for name, target in image.secrets.items():
+        yield Mount(target, str(folder / "secrets" / name), type="bind", read_only=True)
