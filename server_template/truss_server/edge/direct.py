@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from truss_server import wire
 from truss_server.edge.asks import Ask
-from truss_server.edge.bodies import parse_body, render_answer
+from truss_server.edge.bodies import parse_body, render_value
 from truss_server.edge.dialects import ROUTES
 from truss_server.edge.errors import GONE, AnswerError
 from truss_server.edge.incoming import SMALL
@@ -156,20 +156,21 @@ class Call:
     def on_news(self) -> None:
         """Answer, if this is the whole of it; of a stream, send what has come of it first."""
         exchange = self.exchange
-        data = exchange.whole
-        if data is None:
+        pieces = exchange.whole
+        if pieces is None:
             if exchange.is_stream and not (self.sent or self.ask.gather):
                 self._start(exchange.taken())
                 exchange.listener = self.on_news
             else:
                 self.begin()
             return
-        try:
-            _, body = render_answer(exchange, data, binary=False)
-        except Exception:  # noqa: BLE001 - whatever it is, ASGI meets it again and tells it
-            self.begin()
-            return
-        self._connection.answer(_WHOLE % len(body) + self._named() + body)
+        if not exchange.json:
+            try:
+                pieces = [render_value(wire.unpack(b"".join(pieces)), binary=False)[1]]
+            except Exception:  # noqa: BLE001 - whatever it is, ASGI meets it again and tells it
+                self.begin()
+                return
+        self._connection.answer(_WHOLE % sum(map(len, pieces)) + self._named(), *pieces)
         self.status = 200
         self._end()
 
@@ -178,7 +179,7 @@ class Call:
         self.watch.chunk()
         content_type = self.exchange.head["content_type"].encode("latin-1")
         head = _STREAM % content_type + self._named()
-        self._connection.start(head + b"%x\r\n%b\r\n" % (len(data), data))
+        self._connection.start(head, b"%x\r\n" % len(data), data, b"\r\n")
         self.exchange.consumed(len(data))
         self.status, self.sent = 200, data
 

@@ -120,11 +120,11 @@ class Exchange:
         return data
 
     @property
-    def whole(self) -> bytes | None:
-        """The answer, where it is one value that fits the window; None where it is not, or not yet."""
-        if not self.over or self.error is not None or self.head is not None or not self._chunks:
+    def whole(self) -> list[bytes] | None:
+        """The pieces of the answer, where it is one value that fits the window; None where it is not, or not yet."""
+        if not self.over or self.error is not None or self.head is not None:
             return None
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._chunks or None
 
     @property
     def is_stream(self) -> bool:

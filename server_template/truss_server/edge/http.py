@@ -157,18 +157,19 @@ class Protocol(HttpToolsProtocol):
 
     # ---- direct calls
 
-    def answer(self, rest: bytes) -> None:
+    def answer(self, rest: bytes, *body: bytes) -> None:
         """Send the answer of the direct call: the rest of its head, and its body."""
         self._call = None
         self._answered_at = self.loop.time()
         self.server_state.total_requests += 1
-        self.start(rest)
+        self.start(rest, *body)
         if self._waiting is None:
             self._wait()
 
-    def start(self, rest: bytes) -> None:
+    def start(self, rest: bytes, *body: bytes) -> None:
         """Send the beginning of the direct call's answer: the rest of its head, and what there is of its body."""
-        self.transport.write(self.app.direct.opening(self.server_state.default_headers) + rest)
+        head = self.app.direct.opening(self.server_state.default_headers) + rest
+        self.transport.write_joined(head, *body)  # type: ignore[attr-defined]  # a Joining
 
     def hand_over(self, call: Call) -> None:
         """Go on with a call as a request of ASGI."""

@@ -60,10 +60,14 @@ class Joining:
             self._transport.write(data)
             return
         head, self._head = self._head, b""
-        if len(data) > _LARGE:
-            self._transport.writelines((head, data))
+        self.write_joined(head, data)
+
+    def write_joined(self, *parts: bytes) -> None:
+        """Write a head and what follows it, in one."""
+        if sum(map(len, parts)) > _LARGE:
+            self._transport.writelines(parts)
         else:
-            self._transport.write(head + data)
+            self._transport.write(b"".join(parts))
 
     def head_is_sent(self, answer: RequestResponseCycle) -> None:
         """Hold nothing of an answer: its head was written before it began."""

@@ -92,6 +92,9 @@ class Executor:
             # Here, because it may run more of the author's code: that of an iterator.
             data = encode_value(call, value) if type(value) in PLAIN or _is_value(value) else None
         if data is not None:
+            del (
+                value
+            )  # now, not when others have had their turn: what is large is still at hand for the processor
             send_value(call, data)
         elif inspect.isgenerator(value):
             stream(call, value)
