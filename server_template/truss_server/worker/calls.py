@@ -69,7 +69,7 @@ class Call:
         self.socket: Socket | None = None
         self.consumed: Callable[[int], None] = _consumed
         self.inputs: Any = None
-        self.text: bytes | bytearray | None = None
+        self.text: bytes | bytearray | memoryview | None = None
         self.cancelled = False
         self.on_cancel: Callable[[], object] = _nothing
         self.on_credit: Callable[[], object] = _nothing

@@ -18,7 +18,7 @@ from truss_server.worker.encode import plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-_read: Callable[[bytes | bytearray], Any] | None = None
+_read: Callable[[bytes | bytearray | memoryview], Any] | None = None
 _write: Callable[[Any], bytes] | None = None
 
 
@@ -65,7 +65,7 @@ def is_here() -> bool:
     return _write is not None
 
 
-def load(text: bytes | bytearray) -> Any:
+def load(text: bytes | bytearray | memoryview) -> Any:
     """Return the value of a JSON text, where the libraries are here; integers of any size are exact.
 
     Raises:
