@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
@@ -25,7 +25,7 @@ from truss.targets.docker_container import (
     host_config,
 )
 from truss.targets.docker_control import attach, control_options
-from truss.targets.docker_engine import connect, engine_errors
+from truss.targets.docker_engine import connect, engine_errors, hearing
 from truss.targets.docker_prune import prune
 from truss.targets.docker_releases import DockerReleases
 from truss.targets.docker_secrets import MountedSecrets, forget
@@ -160,12 +160,13 @@ class DockerTarget:
     def logs(self, deployment: Deployment, *, follow: bool) -> Iterator[str]:
         """Yield a deployment's log lines; see `Target.logs`."""
         rest = b""
-        with engine_errors("read the log"):
-            stream = self._client.logs(deployment.id, stream=True, follow=follow)
-            with closing(stream):
-                for chunk in stream:
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from (line.decode(errors="replace") for line in lines)
+        with (
+            engine_errors("read the log"),
+            hearing(self._client.logs(deployment.id, stream=True, follow=follow)) as log,
+        ):
+            for chunk in log:
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
         if rest:
             yield rest.decode(errors="replace")
 

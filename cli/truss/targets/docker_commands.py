@@ -12,7 +12,7 @@ import shlex
 import tempfile
 import threading
 from collections import deque
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from truss.indexes import redactor
 from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS
-from truss.targets.docker_engine import CALL_LIMIT_SECONDS, FOREIGN, engine_errors, is_podman
+from truss.targets.docker_engine import CALL_LIMIT_SECONDS, FOREIGN, engine_errors, hearing, is_podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -130,8 +130,8 @@ class _Commands:
         lines = Lines(redactor(self._settings.secrets))
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         said: deque[str] = deque(maxlen=SHOWN_LINES)
-        stream = self._client.attach(container, stream=True)
-        with closing(stream), _never_silent(lambda: self._client.kill(container)) as heard:
+        attached = self._client.attach(container, stream=True)
+        with hearing(attached) as stream, _never_silent(lambda: self._client.kill(container)) as heard:
             self._client.start(container)
             for piece in stream:
                 heard()

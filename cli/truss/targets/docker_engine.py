@@ -18,6 +18,8 @@ from truss.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from docker.types import CancellableStream
+
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 
 CONNECT_LIMIT_SECONDS = 2
@@ -48,6 +50,19 @@ def connect(environ: Mapping[str, str]) -> docker.APIClient:
         raise _no_engine(address, exc) from exc
     client.timeout = CALL_LIMIT_SECONDS
     return client
+
+
+@contextmanager
+def hearing(stream: CancellableStream[bytes]) -> Iterator[Iterator[bytes]]:
+    """Give what the engine sends until it is not wanted any more.
+
+    docker-py closes the socket but leaves what reads it, and with it the descriptor, to the garbage collector.
+    """
+    try:
+        yield iter(stream)
+    finally:
+        stream.close()
+        stream._response.close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way to it
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
@@ -13,7 +13,7 @@ from truss.gpus import explain_start, gpus_here
 from truss.images import GPUS_LABEL, SECRETS_LABEL
 from truss.ports import is_taken
 from truss.targets.docker_container import host_config
-from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_engine import engine_errors, hearing
 from truss.targets.docker_owned import owner
 from truss.targets.docker_secrets import MountedSecrets
 
@@ -90,7 +90,7 @@ class DockerRun:
         rest = b""
         with (
             engine_errors("read the log"),
-            closing(self._client.logs(container, stream=True, follow=True)) as log,
+            hearing(self._client.logs(container, stream=True, follow=True)) as log,
         ):
             for chunk in log:
                 *lines, rest = (rest + chunk).split(b"\n")
