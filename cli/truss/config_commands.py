@@ -40,7 +40,7 @@ def _command(value: str) -> str:
         ) from exc
     if not words:
         raise problem("must not be empty")
-    if (word := _of_a_shell(command, words[0])) is not None:
+    if (word := _of_a_shell(command, words)) is not None:
         raise problem(
             f"`{word}` means something to a shell, and it is run without one",
             'Write it as `sh -c "..."`; variables have a place in `environment_variables`.',
@@ -48,10 +48,11 @@ def _command(value: str) -> str:
     return command
 
 
-def _of_a_shell(command: str, program: str) -> str | None:
+def _of_a_shell(command: str, words: list[str]) -> str | None:
     """Return a word of a command that has no effect without a shell; None where there is none, or a shell."""
-    if PurePosixPath(program).name in _SHELLS:
+    if any(PurePosixPath(word).name in _SHELLS for word in words):  # perhaps behind `env` or `tini --`
         return None
+    program = words[0]
     if program in _BUILTINS or re.match(r"[A-Za-z_]\w*=", program):
         return program
     bare = _QUOTED.sub("''", command)

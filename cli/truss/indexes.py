@@ -131,7 +131,11 @@ def read_indexes(environ: Mapping[str, str], files: Iterable[Path] | None = None
 
 def url_secrets(url: str) -> set[str]:
     """Return name, password and query of a URL, as they are written there and as they are meant."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket in a password
+        login = url.partition("//")[2].rpartition("@")[0]
+        return {login.partition(":")[2] or login} - {""}
     signed = [word.partition("=")[2] for word in parts.query.split("&")]
     named = parts.username if parts.password is None else None
     values = (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH))

@@ -47,10 +47,13 @@ def secrets_in(lines: Iterable[str], environ: Mapping[str, str]) -> frozenset[st
 def with_names(line: str, values: Mapping[str, str]) -> str:
     """Return a requirement with the names of variables in place of their values in its URL."""
     name, at, url = line.partition(" @ ")
-    for variable, value in values.items():
-        for written in (value, quote(value, safe="")):
-            url = url.replace(written, f"${{{variable}}}")
-    return f"{name}{at}{url}"
+    written: dict[str, str] = {}
+    for variable, value in sorted(values.items()):
+        for form in filter(None, (value, quote(value, safe=""))):
+            written.setdefault(form, f"${{{variable}}}")
+    # All in one pass, the longest first: a short value may be a part of another, or of a name put in its place.
+    forms = "|".join(map(re.escape, sorted(written, key=len, reverse=True)))
+    return f"{name}{at}{re.sub(forms, lambda found: written[found[0]], url) if forms else url}"
 
 
 def without_secrets(text: str) -> str:

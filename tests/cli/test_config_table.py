@@ -136,6 +136,7 @@ COMMANDS = [
     ),
     ("|\n    vllm serve m \\\n      --port 8000\n", "vllm serve m --port 8000"),
     ("|\n    bash -lc 'cd /x\n    exec serve'\n", "bash -lc 'cd /x\nexec serve'"),
+    ("""tini -- /bin/sh -c 'exec serve "$MODEL"'""", """tini -- /bin/sh -c 'exec serve "$MODEL"'"""),
     (
         "python -m http.server ${PORT} --directory '$HOME'",
         "python -m http.server ${PORT} --directory '$HOME'",

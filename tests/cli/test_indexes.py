@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import build_tree
 from truss.errors import BuildError
-from truss.indexes import Indexes, read_indexes, redactor
+from truss.indexes import Indexes, read_indexes, redactor, url_secrets
 
 UV_TOML = """
 find-links = ["/srv/house", "https://links.test"]
@@ -130,6 +130,11 @@ def test_tokens_in_queries(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "PIP_INDEX_URL": "https://index.test/simple?token=t%40ken-word&v=2"}
 
     assert read_indexes(environ, []).secrets == {"t%40ken-word", "t@ken-word"}
+
+
+def test_a_bracket_in_a_password() -> None:
+    """It is one that URLs may not have as it is; it is no less a secret."""
+    assert url_secrets("https://me:p[ssword@index.test/simple") == {"p[ssword"}
 
 
 def test_redactor() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers import build_tree
-from truss.variables import secrets_in, variable_names, variables, without_secrets
+from truss.variables import secrets_in, variable_names, variables, with_names, without_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,23 @@ def test_what_is_not_to_be_shown() -> None:
 def test_requirements_to_be_shown(line: str, shown: str) -> None:
     """Logins go, tokens become stars, and names of variables tell nothing."""
     assert without_secrets(line) == shown
+
+
+def test_a_value_within_another(tmp_path: Path) -> None:
+    """A login that is a part of a token leaves nothing of the token to be read, whoever puts the names back."""
+    script = files("truss_templates") / "docker" / "variables.py"
+    values = {"A_USER": "ci", "B_TOKEN": "ci-9f8e7d", "EMPTY": "", "SAME": "ci"}
+    url = "https://host/x.whl?u=ci&token=ci-9f8e7d"
+    shown = "https://host/x.whl?u=${A_USER}&token=${B_TOKEN}"
+    build_tree(tmp_path, {"requirements.lock": f"x @ {url}\n"})
+
+    subprocess.run(
+        [sys.executable, "-I", str(script), str(tmp_path), *values], env=values, check=True, timeout=30
+    )
+
+    assert (tmp_path / "requirements.lock").read_text() == f"x @ {shown}\n"
+    assert with_names(f"x @ {url}", values) == f"x @ {shown}"
+    assert with_names(f"x @ {url}", {}) == f"x @ {url}"
 
 
 def test_names_in_place_of_values(tmp_path: Path) -> None:

@@ -64,7 +64,12 @@ class BuildKit:
         return None
 
     def build(
-        self, image: Image, settings: PipSettings, arguments: Mapping[str, str], progress: Progress
+        self,
+        image: Image,
+        settings: PipSettings,
+        arguments: Mapping[str, str],
+        progress: Progress,
+        folder: Path,
     ) -> None:
         """Build an image and tag it.
 
@@ -73,13 +78,14 @@ class BuildKit:
             settings: Are mounted where something is installed, and nowhere else.
             arguments: For its Dockerfile.
             progress: Is told what the steps say.
+            folder: Where the settings are while they are mounted.
 
         Raises:
             BuildError: A step failed; its last lines are shown.
             EngineError: The build said nothing for too long.
         """
-        with tempfile.TemporaryDirectory(prefix="truss-") as folder:
-            files = settings.write(Path(folder))
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            files = settings.write(Path(place))
             secrets = [word for name, path in files.items() for word in ("--secret", f"id={name},src={path}")]
             # Values come from the environment: those of a command line are for everybody to read.
             named = [word for name in arguments for word in ("--build-arg", name)]

@@ -21,6 +21,7 @@ from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_commands import run_commands
 from truss.targets.docker_engine import engine_errors, explanation, is_podman
+from truss.targets.docker_owned import owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,9 +99,11 @@ class ImageBuilder:
         progress.detail(image.purpose)
         try:
             if buildkit := self._buildkit() if image.installs else None:
-                buildkit.build(image, settings, given, progress)
+                with owner(self._environ) as mine:
+                    buildkit.build(image, settings, given, progress, mine.folder)
             elif image.commands:
-                run_commands(self._client, image, settings, given, progress)
+                with owner(self._environ) as mine:
+                    run_commands(self._client, image, settings, given, progress, mine=mine)
             else:
                 self._build_classic(image, settings, given, progress)
         finally:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import codecs
 import json
 import shlex
-import tempfile
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docker.types import LogConfig, Mount
@@ -27,12 +25,14 @@ from truss.targets.docker_engine import CALL_LIMIT_SECONDS, FOREIGN, engine_erro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import docker
 
     from truss.images import Image
     from truss.pip_settings import PipSettings
     from truss.progress import Progress
+    from truss.targets.docker_owned import Owner
 
 PARENT_LABEL, BUILD_LABEL, BUILD_ARG = "truss.parent", "truss.build", "TRUSS_BUILD"
 
@@ -43,6 +43,8 @@ def run_commands(
     settings: PipSettings,
     arguments: Mapping[str, str],
     progress: Progress,
+    *,
+    mine: Owner,
 ) -> None:
     """Make an image by running its commands, and tag it.
 
@@ -52,14 +54,15 @@ def run_commands(
         settings: Are mounted while a command runs.
         arguments: Proxies, and what the containers are found by.
         progress: Is told what the commands say.
+        mine: Has the settings, and the containers.
 
     Raises:
         BuildError: A command failed; its last lines are shown.
         EngineError: A command said nothing for too long.
     """
-    with tempfile.TemporaryDirectory(prefix="truss-") as folder, engine_errors(image.purpose):
-        mounts = list(_mounts(image, settings, arguments, Path(folder)))
-        commands = _Commands(client, image, settings, arguments[BUILD_ARG], progress)
+    with engine_errors(image.purpose):
+        mounts = list(_mounts(image, settings, arguments, mine.folder))
+        commands = _Commands(client, image, settings, arguments[BUILD_ARG], progress, mine=mine)
         for command in image.commands:
             commands.run(command, mounts)
         if image.tidy:
@@ -76,11 +79,20 @@ class _Commands:
         settings: Whose passwords are not to be shown.
         build_id: Label of the containers.
         progress: Is told what they say.
+        mine: Whose the containers are.
     """
 
     def __init__(
-        self, client: docker.APIClient, image: Image, settings: PipSettings, build_id: str, progress: Progress
+        self,
+        client: docker.APIClient,
+        image: Image,
+        settings: PipSettings,
+        build_id: str,
+        progress: Progress,
+        *,
+        mine: Owner,
     ) -> None:
+        self._owner = mine
         self._client = client
         self._image = image
         self._settings = settings
@@ -106,7 +118,9 @@ class _Commands:
             entrypoint=[command[0]],
             user="root",
             working_dir="/app",
-            labels=self._labels,
+            name=self._owner.container,
+            labels=self._labels,  # these and its environment become the image's
+            use_config_proxy=False,
             # The engine's log would keep what a command says, a secret perhaps.
             host_config=self._client.create_host_config(
                 mounts=list(mounts), log_config=LogConfig(type=LogConfig.types.NONE)
@@ -158,9 +172,9 @@ def _never_silent(end: Callable[[], object]) -> Iterator[Callable[[], None]]:
 
     def watch() -> None:
         while heard.wait(SILENCE_LIMIT_SECONDS):
+            heard.clear()
             if over.is_set():
                 return
-            heard.clear()
         silent.append(True)
         with suppress(*FOREIGN):  # it ended meanwhile
             end()

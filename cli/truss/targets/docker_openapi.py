@@ -55,6 +55,8 @@ def read_openapi(
                 name=mine.container,
                 labels=mine.labels,
                 entrypoint=COMMAND,
+                healthcheck={"test": ["NONE"]},
+                use_config_proxy=False,
                 command=OPTIONS,
                 host_config=client.create_host_config(
                     network_mode="none",

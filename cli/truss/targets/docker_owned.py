@@ -82,9 +82,11 @@ def sweep(client: docker.APIClient, environ: Mapping[str, str]) -> None:
             if one.folder.parent == folder and f"/{one.container}" in found["Names"] and not _lives(one):
                 with suppress(APIError):
                     client.remove_container(found["Id"], force=True, v=True)
-        for place in folder.glob("run-*"):
-            if not _lives(Owner(place)):
-                shutil.rmtree(place, ignore_errors=True)
+        for one in map(Owner, folder.glob("run-*")):
+            if not _lives(one):
+                with suppress(APIError):  # there is none, mostly; one whose image is made bears no such label
+                    client.remove_container(one.container, force=True, v=True)
+                shutil.rmtree(one.folder, ignore_errors=True)
 
 
 def _folder(environ: Mapping[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -9,10 +10,14 @@ from urllib.parse import quote
 
 def named(text):
     """Return a URL with `${NAME}` in place of the values of the variables that are told on the command line."""
+    written = {}
     for name in sys.argv[2:]:
-        for value in {os.environ.get(name, ""), quote(os.environ.get(name, ""), safe="")} - {""}:
-            text = text.replace(value, f"${{{name}}}")
-    return text
+        value = os.environ.get(name, "")
+        for form in filter(None, (value, quote(value, safe=""))):
+            written.setdefault(form, f"${{{name}}}")
+    # All in one pass, the longest first: a short value may be a part of another, or of a name put in its place.
+    forms = "|".join(map(re.escape, sorted(written, key=len, reverse=True)))
+    return re.sub(forms, lambda found: written[found[0]], text) if forms else text
 
 
 home = Path(sys.argv[1])

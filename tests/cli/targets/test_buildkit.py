@@ -65,7 +65,7 @@ def test_a_step_that_is_killed(tmp_path: Path, said: str) -> None:
     progress = RecordedProgress()
 
     with pytest.raises(BuildError) as caught:
-        buildkit.build(image_of(), pip_settings({}), {}, progress)
+        buildkit.build(image_of(), pip_settings({}), {}, progress, tmp_path)
 
     assert caught.value.message == "Docker could not install the requirements."
     assert caught.value.details == "Using Python 3.11.2 environment at: /opt/model\nKilled"
@@ -78,7 +78,7 @@ def test_a_command_line_that_fails_by_itself(tmp_path: Path) -> None:
     buildkit = buildkit_that(tmp_path, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
 
     with pytest.raises(BuildError) as caught:
-        buildkit.build(image_of(), pip_settings({}), {}, RecordedProgress())
+        buildkit.build(image_of(), pip_settings({}), {}, RecordedProgress(), tmp_path)
 
     assert caught.value.details == "Cannot connect to the Docker daemon"
 
@@ -90,7 +90,7 @@ def test_neither_settings_nor_proxies_are_arguments(tmp_path: Path) -> None:
     )
     settings = pip_settings({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"})
 
-    buildkit.build(image_of(), settings, {"HTTPS_PROXY": "http://me:pw@proxy"}, RecordedProgress())
+    buildkit.build(image_of(), settings, {"HTTPS_PROXY": "http://me:pw@proxy"}, RecordedProgress(), tmp_path)
 
     arguments = (tmp_path / "args").read_text().split()
     sources = [word.partition("src=")[2] for word in arguments if "src=" in word]
@@ -108,7 +108,7 @@ def test_a_file_that_changed_ends_the_build(tmp_path: Path) -> None:
 
     with pytest.raises(FileChangedError):
         buildkit.build(
-            image_of(Member(PurePosixPath("w.whl"), gone)), pip_settings({}), {}, RecordedProgress()
+            image_of(Member(PurePosixPath("w.whl"), gone)), pip_settings({}), {}, RecordedProgress(), tmp_path
         )
 
     assert not (tmp_path / "built").exists()
@@ -123,7 +123,7 @@ def test_ctrl_c_ends_the_command_line(tmp_path: Path) -> None:
 
     large = Member(PurePosixPath("large"), bytes(10_000_000))
     with pytest.raises(KeyboardInterrupt):
-        buildkit.build(image_of(large), pip_settings({}), {}, RecordedProgress(interrupt))
+        buildkit.build(image_of(large), pip_settings({}), {}, RecordedProgress(interrupt), tmp_path)
 
     pid = int((tmp_path / "pid").read_text())
     eventually(lambda: not Path(f"/proc/{pid}").exists())
@@ -140,6 +140,6 @@ def test_an_index_in_a_folder(tmp_path: Path, said: str, *, told: bool) -> None:
     settings = pip_settings({"PIP_INDEX_URL": "file:///srv/simple"}, files=())
 
     with pytest.raises(BuildError) as caught:
-        buildkit.build(image_of(), settings, {}, RecordedProgress())
+        buildkit.build(image_of(), settings, {}, RecordedProgress(), tmp_path)
 
     assert ("is a folder of this machine" in caught.value.hint) == told
