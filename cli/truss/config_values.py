@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from truss.names import is_secret_name, slug
+from truss.names import is_image_name, is_secret_name, slug
 from truss.requirements import objection, without_comment
 from truss_server.protocol import MANIFEST
 
@@ -17,9 +17,6 @@ CONFIG = "config.yaml"
 
 EDGE_PORT = 8080
 """Where the server listens inside its container."""
-
-_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
-_IMAGE = rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@\w+:[0-9a-f]{{32,}})?"
 
 PLATFORM_USER = 60000
 """No server runs as this one there, and so none does here."""
@@ -215,7 +212,8 @@ def _sha256(value: str) -> str:
 
 def _image(value: str) -> str:
     name = one_line(value)
-    if not re.fullmatch(_IMAGE, name, re.ASCII):
+    tagged, at, digest = name.partition("@")
+    if not is_image_name(tagged) or (at and not re.fullmatch(r"\w+:[0-9a-f]{32,}", digest, re.ASCII)):
         advice = "Write one like `python:3.12-slim`, or with its registry: `ghcr.io/ours/base:1`."
         raise problem(f"`{name}` is no name of an image", advice)
     return name

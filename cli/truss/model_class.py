@@ -11,7 +11,7 @@ from truss.excerpt import Mark, describe
 from truss_server.protocol import ENDPOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import PurePosixPath
 
 CALLED = ("predict", "websocket", *ENDPOINTS)
@@ -78,12 +78,20 @@ def _binds_otherwise(node: ast.ClassDef) -> bool:
     """Return whether a body has more than plain functions, fields and texts, and may thus bind anything."""
     plain = plain_functions(node)
     for item in node.body:
+        if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) and item.name not in plain:
+            return True
+    return may_bind(node, CALLED)
+
+
+def may_bind(node: ast.ClassDef, names: Collection[str]) -> bool:
+    """Return whether a body may bind one of some names by something else than a function of that name."""
+    for item in node.body:
         if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if item.name not in plain or item.name in {"__getattr__", "__getattribute__"}:
+            if item.name in {"__getattr__", "__getattribute__"}:
                 return True
         elif isinstance(item, (ast.Assign, ast.AnnAssign)):
             targets = item.targets if isinstance(item, ast.Assign) else [item.target]
-            if any(not isinstance(target, ast.Name) or target.id in CALLED for target in targets):
+            if any(not isinstance(target, ast.Name) or target.id in names for target in targets):
                 return True
         elif not isinstance(item, (ast.Expr, ast.Pass, ast.ClassDef)):
             return True

@@ -6,7 +6,7 @@ import ast
 import builtins
 from typing import TYPE_CHECKING
 
-from truss.model_class import is_all_there
+from truss.model_class import is_all_there, may_bind
 from truss.model_source import read_class
 from truss_server.protocol import ENDPOINTS
 
@@ -28,7 +28,7 @@ def may_be_typed(config: TrussConfig, files: Iterable[PackageFile]) -> bool:
     if config.docker_server is not None:
         return False
     tree, node = read_class(config, files)
-    if tree is None or node is None or not _is_readable(node):
+    if tree is None or node is None or not is_all_there(node) or may_bind(node, TYPED):
         return True
     plain = {name for statement in ast.walk(tree) for name in _plain_names(statement)}
     plain |= vars(builtins).keys() - {
@@ -37,23 +37,6 @@ def may_be_typed(config: TrussConfig, files: Iterable[PackageFile]) -> bool:
     functions = [one for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
     annotations = [note for one in functions if one.name in TYPED for note in _annotations(one)]
     return any(name not in plain for note in annotations for name in _names(note))
-
-
-def _is_readable(node: ast.ClassDef) -> bool:
-    """Return whether a class gets the methods in question from functions in its body, or has none."""
-    if not is_all_there(node):
-        return False
-    for item in node.body:
-        if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if item.name in {"__getattr__", "__getattribute__"}:
-                return False
-        elif isinstance(item, (ast.Assign, ast.AnnAssign)):
-            targets = item.targets if isinstance(item, ast.Assign) else [item.target]
-            if any(not isinstance(target, ast.Name) or target.id in TYPED for target in targets):
-                return False
-        elif not isinstance(item, (ast.Expr, ast.Pass, ast.ClassDef)):
-            return False
-    return True
 
 
 def _plain_names(statement: ast.AST) -> Iterator[str]:

@@ -167,6 +167,7 @@ REFUSED = [
     ("base_image: python:3.11", "`base_image` takes image, python_executable_path."),
     ("base_image: {image: 'https://ghcr.io/a'}", "is no name of an image"),
     ("base_image: {image: Ours/Base}", "is no name of an image"),
+    ("base_image: {image: 'a._b:1'}", "is no name of an image"),
     ("secrets: {a: true}", 'Put it in quotes: "true".'),
     ("resources: {memory: 16}", "`16` has no unit"),
     ("resources: {use_gpu: 1}", "For example: `use_gpu: true`."),

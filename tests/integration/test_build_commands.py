@@ -38,8 +38,6 @@ pytestmark = [
     pytest.mark.docker,
     # The first test builds the server's image, which is slow on a busy machine.
     pytest.mark.timeout(600),
-    # docker-py leaves the sockets of calls that are broken off to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 TOKEN = "t0ken-of-the-build"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from truss.errors import BuildError, EngineError
-from truss.images import RELEASE_LABEL
+from truss.images import BUILD_ARG, BUILD_LABEL, RELEASE_LABEL
 from truss.indexes import redactor
 from truss.pip_settings import pip_settings, proxies
 from truss.secrets import needed_secrets
@@ -37,9 +37,6 @@ POLL_SECONDS = 0.1
 
 STALE = "1h"
 """Age of what a push left behind that was killed; a build that still runs holds on to its images."""
-
-BUILD_LABEL = "truss.build"
-BUILD_ARG = "TRUSS_BUILD"
 
 STEP = re.compile(r"Step \d+/\d+ : ")
 NOISE = re.compile(r" ---> |Removing intermediate container |Successfully (built|tagged) ")

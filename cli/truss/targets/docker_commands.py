@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from docker.types import LogConfig, Mount
 
 from truss.errors import EngineError
+from truss.images import BUILD_ARG, BUILD_LABEL, PARENT_LABEL
 from truss.indexes import redactor
 from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from truss.pip_settings import PipSettings
     from truss.progress import Progress
     from truss.targets.docker_owned import Owner
-
-PARENT_LABEL, BUILD_LABEL, BUILD_ARG = "truss.parent", "truss.build", "TRUSS_BUILD"
 
 
 def run_commands(
