@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 import typer
 import typer.main
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from truss.commands import SUMMARIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,11 +28,17 @@ class LazyCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def load_command(name: str) -> TyperCommand:
-    """Import the module of a command and return what runs it."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    register = app.command(name, cls=LazyCommand, context_settings=SETTINGS)
-    register(import_module(f"truss.commands.{name}").command)
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """Import the module of a command and return what runs it: a command, or a group where it has several."""
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, context_settings=SETTINGS, help=SUMMARIES[name]
+    )
+    module = import_module(f"truss.commands.{name}")
+    several: dict[str, Callable[..., None]] | None = getattr(module, "COMMANDS", None)
+    for word, function in (several or {name: module.command}).items():
+        app.command(word, cls=LazyCommand, context_settings=SETTINGS)(function)
+    if several is not None:
+        return typer.main.get_group(app)
     command = typer.main.get_command(app)
     if not isinstance(command, TyperCommand):
         raise TypeError(f"truss.commands.{name}.command did not make a command")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_PORTS = 65535
 MOST_SECONDS = 7 * 24 * 3600.0
 
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")]
+
 Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Model; without it, that of the current folder.")
 ]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 
 import truss.errors
 from tests.fake_target import FakeMachine
@@ -13,6 +14,7 @@ from tests.harness import run_truss
 from truss.commands import SUMMARIES
 from truss.deps import Deps
 from truss.errors import TrussError
+from truss.lazy import load_command
 from truss.scaffold import TEMPLATES
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text(encoding="utf-8")
@@ -27,9 +29,18 @@ def rows(text: str) -> list[list[str]]:
     return [line for place, line in enumerate(cells) if place not in ruled and place + 1 not in ruled]
 
 
-def options_in_help(name: str) -> dict[str, str]:
+def commands_of(name: str) -> list[tuple[str, ...]]:
+    """Return the words of a command, or of each command of a group."""
+    command = load_command(name)
+    return [(name, word) for word in command.commands] if isinstance(command, TyperGroup) else [(name,)]
+
+
+EVERY = [words for name in SUMMARIES for words in commands_of(name)]
+
+
+def options_in_help(*words: str) -> dict[str, str]:
     """Return the options of a command by what its help begins their line with: `-d, --data` -> `JSON`."""
-    text = run_truss(name, "--help").stdout
+    text = run_truss(*words, "--help").stdout
     found = re.findall(r"^  ((?:-\w, )?--[\w-]+)(?: (\S+))?(?:  |$)", text, re.MULTILINE)
     return {names: value for names, value in found if "--help" not in names}
 
@@ -39,15 +50,17 @@ def test_options(name: str) -> None:
     """Each option of a command is in its table, with the same spelling, and nothing else is."""
     first = [row[0] for row in rows(SECTIONS[f"truss {name}"]) if "--" in row[0]]
     documented = {re.sub(r"`, `", ", ", cell).strip("`") for cell in first}
+    found = {option for words in commands_of(name) for option in options_in_help(*words).items()}
 
-    assert documented == {f"{names} {value}".strip() for names, value in options_in_help(name).items()}
+    assert documented == {f"{names} {value}".strip() for names, value in found}
 
 
-@pytest.mark.parametrize("name", SUMMARIES)
-def test_synopsis(name: str) -> None:
-    """The line at the top of a section names each option once."""
-    synopsis = next(line for line in SECTIONS[f"truss {name}"].splitlines() if line.startswith("    truss"))
-    spellings = {names.split(", ")[0] for names in options_in_help(name)}
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_synopsis(words: tuple[str, ...]) -> None:
+    """The line of a command at the top of a section names each of its options once."""
+    lines = SECTIONS[f"truss {words[0]}"].splitlines()
+    (synopsis,) = [f"{line} " for line in lines if f"{line} ".startswith(f"    truss {' '.join(words)} ")]
+    spellings = {names.split(", ")[0] for names in options_in_help(*words)}
 
     assert set(re.findall(r"(?<![\w-])--?[a-z]+(?:-[a-z]+)*", synopsis)) == spellings
 

@@ -116,13 +116,23 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "out"]
 
 
-def test_folders_that_make_no_sense(tmp_path: Path) -> None:
-    """Which folders a verb takes is said."""
-    assert (
-        "`truss image build-context` takes OUT and then DIR."
-        in run(tmp_path, "image", "build-context").stderr
-    )
-    assert "`truss image build` takes DIR alone." in run(tmp_path, "image", "build", "a", "b").stderr
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("build-context",), "Missing argument 'OUT'."),
+        (("build-context", "out", "demo", "--tag", "mine:1"), "No such option: --tag"),
+        (("build", "a", "b"), "unexpected extra argument (b)"),
+        (("build", "demo", "--port", "8080"), "No such option: --port"),
+        ((), "Missing command."),
+    ],
+)
+def test_what_a_command_does_not_take(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    """A word without an effect is refused, and where to read on is said."""
+    outcome = run(tmp_path, "image", *args)
+
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert said in outcome.stderr
+    assert f"`truss {' '.join(('image', *args[:1]))} --help` shows what there is." in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """One module a command: parse, call one core function, print.
 
-Each module has one function, `command`, that Typer turns into the command of the module's name.
+Each module has one function, `command`, that Typer turns into the command of the module's name, or `COMMANDS`,
+the functions of a group's commands by their names.
 `truss.main` imports a module only when its command runs; what `truss --help` says of it is here.
 """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
 
-import typer
+import typer  # noqa: TC002 Typer reads annotations
 
-from truss import options  # noqa: TC001 Typer reads annotations
+from truss import options  # noqa: TC001 as above
 from truss.config import load_config
 from truss.config_pages import format_config, format_schema
 from truss.config_values import CONFIG
@@ -18,33 +18,37 @@ from truss.package import external_folder
 from truss.requirement_files import read_requirements
 
 
-def command(
-    ctx: typer.Context,
-    what: Annotated[
-        Literal["validate", "show", "schema"],
-        typer.Argument(
-            metavar="validate|show|schema",
-            help="validate: list every problem, also of requirements; show: with every default; schema: for editors.",
-        ),
-    ],
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")] = ".",
-    *,
-    output: options.Output = "text",
-) -> None:
-    """Check config.yaml, show it with its defaults, or print its schema."""
+def validate(ctx: typer.Context, folder: options.Folder = ".", *, output: options.Output = "text") -> None:
+    """List every problem of config.yaml and of the requirements it names."""
     deps = Deps.of(ctx)
-    console = deps.console()
-    if what == "schema":
-        console.print_data(format_schema())
-        return
-    package = Path(os.path.normpath(deps.cwd / folder))
+    package = _package(deps, folder)
     config = load_config(package)
-    if what == "show":
-        console.print_data(format_config(config, as_json=output == "json"))
-        return
     read_requirements(package, config, Memory())
     for name in config.external_package_dirs:
         external_folder(package, name)
-    if unused := config.unused():
+    unused, console = config.unused(), deps.console()
+    if output == "json":
+        console.print_data(json.dumps({"valid": True, "unused": unused}) + "\n")
+        return
+    if unused:
         console.print_note(f"Not used here: {', '.join(unused)}.")
     console.print_note(f"{package / CONFIG} is valid.")
+
+
+def show(ctx: typer.Context, folder: options.Folder = ".", *, output: options.Output = "text") -> None:
+    """Show config.yaml with every default filled in, as the model gets it."""
+    deps = Deps.of(ctx)
+    config = load_config(_package(deps, folder))
+    deps.console().print_data(format_config(config, as_json=output == "json"))
+
+
+def schema(ctx: typer.Context) -> None:
+    """Print the JSON schema that editors check and complete config.yaml with."""
+    Deps.of(ctx).console().print_data(format_schema())
+
+
+def _package(deps: Deps, folder: str) -> Path:
+    return Path(os.path.normpath(deps.cwd / folder))
+
+
+COMMANDS = {"validate": validate, "show": show, "schema": schema}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from truss import options
 from truss.commands.logs import format_line
 from truss.deps import Deps
-from truss.errors import UsageError
 from truss.image import build_image, write_build_context
 
 if TYPE_CHECKING:
@@ -22,53 +21,55 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8080
 
 
-def command(
+Tag = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Give the image this name as well, as NAME or NAME:TAG."),
+]
+
+
+def build(
+    ctx: typer.Context, folder: options.Folder = ".", *, tag: Tag = None, output: options.Output = "text"
+) -> None:
+    """Build the image of a package and print its name."""
+    deps = Deps.of(ctx)
+    named = options.image_name(tag)
+    _build(deps, deps.works(), _folder(deps, folder), named, as_json=output == "json")
+
+
+def run(
     ctx: typer.Context,
-    what: Annotated[
-        Literal["build", "run", "build-context"],
-        typer.Argument(
-            metavar="build|run|build-context",
-            help="build: make the image; run: make it and run it here until Ctrl-C; "
-            "build-context: write what it is built from to a new folder.",
-        ),
-    ],
-    first: Annotated[
-        str,
-        typer.Argument(metavar="[OUT|DIR]", help="New folder of build-context, else folder of the package."),
-    ] = "",
-    second: Annotated[
-        str, typer.Argument(metavar="[DIR]", help="With build-context: folder of the package.")
-    ] = "",
+    folder: options.Folder = ".",
     *,
-    tag: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Give the image this name as well, as NAME or NAME:TAG."),
-    ] = None,
+    tag: Tag = None,
     port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="With run: listen there on 127.0.0.1, 8080 without it.")
+        int | None, typer.Option(metavar="PORT", help="Listen there on 127.0.0.1, 8080 without it.")
     ] = None,
     output: options.Output = "text",
 ) -> None:
-    """Build the image of a package, run it, or write its build context.
+    """Build the image of a package and run it here until Ctrl-C.
 
-    What runs has a read-only file system, no capabilities, and no shell is started in it.
+    It has a read-only file system and no capabilities, and no shell is started in it.
     """
-    deps = Deps.of(ctx)
-    if what == "build-context":
-        if not first:
-            raise UsageError("`truss image build-context` takes OUT and then DIR.")
-        write_build_context(_folder(deps, second), _folder(deps, first))
-        return
-    if second:
-        raise UsageError(f"`truss image {what}` takes DIR alone.")
+    deps, as_json = Deps.of(ctx), output == "json"
     published = options.port_number(port) or DEFAULT_PORT
     named = options.image_name(tag)
     works = deps.works()
-    if what == "run":
-        works.run.check_port(published)
-    release = _build(deps, works, _folder(deps, first), named, as_json=output == "json")
-    if what == "run":
-        _run(deps, works, release, published, as_json=output == "json")
+    works.run.check_port(published)
+    release = _build(deps, works, _folder(deps, folder), named, as_json=as_json)
+    _run(deps, works, release, published, as_json=as_json)
+
+
+def build_context(
+    ctx: typer.Context,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="New folder.")],
+    folder: options.Folder = ".",
+) -> None:
+    """Write its build context to a new folder.
+
+    Plain `docker build` makes the same image from it.
+    """
+    deps = Deps.of(ctx)
+    write_build_context(_folder(deps, folder), _folder(deps, out))
 
 
 def _folder(deps: Deps, given: str) -> Path:
@@ -96,3 +97,6 @@ def _run(deps: Deps, works: DockerWorks, release: Release, port: int, *, as_json
                 console.print_data(f"{line}\n" if as_json else f"{format_line(line)}\n")
         except KeyboardInterrupt:
             console.print_note("ended; running requests may finish")
+
+
+COMMANDS = {"build": build, "run": run, "build-context": build_context}

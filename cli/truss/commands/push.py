@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def command(
     ctx: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the package.")] = ".",
+    folder: options.Folder = ".",
     *,
     target: Annotated[
         Literal["local", "docker"] | None,

@@ -6,7 +6,7 @@ import getpass
 import json
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,62 +19,49 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
-def command(
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the secret.")]
+
+
+def set_secret(
     ctx: typer.Context,
-    what: Annotated[
-        Literal["set", "list", "rm"],
-        typer.Argument(
-            metavar="set|list|rm",
-            help="set: ask for a value, or read it from standard input; list: names, no values; rm: remove.",
-        ),
-    ],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the secret; not for list.")] = None,
+    name: Name,
     *,
     value: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="The value; others can see it while the command runs."),
     ] = None,
-    output: options.Output = "text",
 ) -> None:
-    """Keep secrets that models ask for.
+    """Set a secret: its value is asked for, or read from standard input.
 
     A deployment gets those that its config.yaml names, as files, when it is pushed.
     """
     deps = Deps.of(ctx)
-    console, store = deps.console(), SecretStore.of(deps.environ)
-    _check(what, name, value)
-    if name is None:
-        names = store.names()
-        console.print_data(
-            json.dumps(names) + "\n" if output == "json" else "".join(f"{one}\n" for one in names)
-        )
-        if not names and output == "text":
-            console.print_note("No secret is set.")
-    elif what == "rm":
-        store.remove(name)
-        console.print_note(
-            f"{name} is removed; deployments that have it keep it until they are pushed again."
-        )
-    else:
-        check_name(name)
-        store.set(name, read_value(name, sys.stdin) if value is None else value)
-        console.print_note(
-            f"{name} is set; deployments whose config.yaml names it have it from their next push."
-        )
+    check_name(name)
+    SecretStore.of(deps.environ).set(name, read_value(name, sys.stdin) if value is None else value)
+    deps.console().print_note(
+        f"{name} is set; deployments whose config.yaml names it have it from their next push."
+    )
 
 
-def _check(what: str, name: str | None, value: str | None) -> None:
-    """Refuse a name or a value where there is no use for one.
+def list_secrets(ctx: typer.Context, *, output: options.Output = "text") -> None:
+    """List the names of secrets that are set, not their values."""
+    deps = Deps.of(ctx)
+    console, names = deps.console(), SecretStore.of(deps.environ).names()
+    if output == "json":
+        console.print_data(json.dumps(names) + "\n")
+        return
+    console.print_data("".join(f"{name}\n" for name in names))
+    if not names:
+        console.print_note("No secret is set.")
 
-    Raises:
-        UsageError: There is none, or one is missing.
-    """
-    hint = "`truss secrets --help` shows what there is."
-    if (what == "list") != (name is None):
-        problem = "takes no name" if name else "needs a name"
-        raise UsageError(f"`truss secrets {what}` {problem}.", hint=hint)
-    if what != "set" and value is not None:
-        raise UsageError(f"`truss secrets {what}` takes no --value.", hint=hint)
+
+def remove(ctx: typer.Context, name: Name) -> None:
+    """Remove a secret."""
+    deps = Deps.of(ctx)
+    SecretStore.of(deps.environ).remove(name)
+    deps.console().print_note(
+        f"{name} is removed; deployments that have it keep it until they are pushed again."
+    )
 
 
 def read_value(name: str, stdin: TextIO) -> str:
@@ -92,3 +79,6 @@ def read_value(name: str, stdin: TextIO) -> str:
     except UnicodeDecodeError as exc:
         raise UsageError("The secret is no UTF-8 text.") from exc
     return given.removesuffix("\n").removesuffix("\r")
+
+
+COMMANDS = {"set": set_secret, "list": list_secrets, "rm": remove}
