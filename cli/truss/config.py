@@ -43,6 +43,10 @@ INSTALLED = ("requirements", "requirements_file", "system_packages", "build_comm
 """Keys of what is installed into an image."""
 
 
+OF_A_MODEL = {"enable_debug_logs", "transport"}
+"""Keys of `runtime` that a server of one's own has no use for."""
+
+
 class TrussConfig(Section):
     """A package's `config.yaml`."""
 
@@ -154,8 +158,10 @@ class TrussConfig(Section):
 
     def unused(self) -> list[str]:
         """Return the keys that have no effect here; see `Section.unused`."""
-        names = super().unused()
-        given = {ENVIRONMENT_VARIABLE, *(("PORT",) if self.docker_server else ())}
+        names, given = super().unused(), {ENVIRONMENT_VARIABLE}
+        if self.docker_server is not None:
+            names += [f"runtime.{name}" for name in sorted(OF_A_MODEL & self.runtime.model_fields_set)]
+            given.add("PORT")
         return names + [
             f"environment_variables.{name}" for name in sorted(given & {*self.environment_variables})
         ]

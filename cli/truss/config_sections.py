@@ -229,6 +229,37 @@ class Resources(Section):
     fabric: Unused = None
 
 
+class Transport(Section):
+    """How clients reach the model. HTTP and websockets are served by every model that has methods for them."""
+
+    kind: Literal["http", "websocket"] = Field(
+        default="http",
+        description="`websocket` for a model with a method of that name; nothing depends on it.",
+        examples=["websocket"],
+    )
+    ping_interval_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        le=DAY,
+        description="Seconds between two pings of a websocket, which keep proxies from closing it.",
+        examples=[5],
+    )
+    ping_timeout_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        le=DAY,
+        description="Seconds a client has to answer a ping, before its websocket is closed.",
+        examples=[30],
+    )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _of_http(cls, value: Any) -> Any:
+        if value == "grpc":
+            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
+        return value
+
+
 class Runtime(Section):
     """How the server treats calls of the model. Times are in seconds."""
 
@@ -271,20 +302,22 @@ class Runtime(Section):
         description="Bytes of a request's body; more are answered 413.",
         examples=[1048576],
     )
+    enable_debug_logs: bool = Field(
+        default=False,
+        description="Whether what the model's `logging` says at level DEBUG is shown, too.",
+        examples=[True],
+    )
+    enable_tracing_data: bool = Field(
+        default=False,
+        description="Whether each answered request becomes a span in OpenTelemetry's terms; docs/server.md says where "
+        "they go.",
+        examples=[True],
+    )
+    transport: Transport = Transport()
     egress_restrictions: Unused = None
-    enable_debug_logs: Unused = None
-    enable_tracing_data: Unused = None
     health_checks: Unused = None
     is_websocket_endpoint: Unused = None
     num_workers: Unused = None
     oidc: Unused = None
     remote_ssh: Unused = None
-    transport: Unused = None
     truss_server_version_override: Unused = None
-
-    @field_validator("transport")
-    @classmethod
-    def _of_http(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("kind") == "grpc":
-            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
-        return value

@@ -61,6 +61,9 @@ def test_the_specifications_file() -> None:
     }
 
 
+TRANSPORT = {"kind": "http", "ping_interval_seconds": 20.0, "ping_timeout_seconds": 20.0}
+
+
 def test_defaults() -> None:
     """An empty file is a whole configuration, and the manifest's copy has every default filled in."""
     config = load("")
@@ -95,6 +98,9 @@ def test_defaults() -> None:
             "request_timeout": 3600.0,
             "max_queue": 1024,
             "max_body_bytes": 256 * 1024 * 1024,
+            "enable_debug_logs": False,
+            "enable_tracing_data": False,
+            "transport": TRANSPORT,
         },
     }
 
@@ -117,11 +123,12 @@ def test_keys_that_only_a_cloud_uses() -> None:
     """A package written for a cloud loads; what is not used here is kept for the model, and can be told."""
     config = load(
         "weights: [{source: hf://a/b, mount_location: /models}]\n"
-        "runtime: {transport: {kind: http}, predict_concurrency: 2}\nresources: {node_count: 2}\n"
+        "runtime: {health_checks: {stop_traffic_threshold_seconds: 9}, predict_concurrency: 2}\n"
+        "resources: {node_count: 2}\n"
         "apply_library_patches: false\n"
     )
 
-    assert config.unused() == ["resources.node_count", "runtime.transport", "weights"]
+    assert config.unused() == ["resources.node_count", "runtime.health_checks", "weights"]
     filled = config.filled()
     assert filled["resources"]["node_count"] == 2
     assert filled["weights"] == [{"source": "hf://a/b", "mount_location": "/models"}]
@@ -185,6 +192,9 @@ def test_runtime() -> None:
         "request_timeout": 3600.0,
         "max_queue": 1024,
         "max_body_bytes": 256 * 1024 * 1024,
+        "enable_debug_logs": False,
+        "enable_tracing_data": False,
+        "transport": TRANSPORT,
     }
 
 

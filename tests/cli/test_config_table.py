@@ -75,9 +75,11 @@ ACCEPTED = [
     ("runtime: {enable_tracing_data: false, enable_debug_logs: true}", "runtime.enable_debug_logs", True),
     (
         "runtime: {transport: {kind: websocket, ping_interval_seconds: null}}",
-        "runtime.transport.kind",
-        "websocket",
+        "runtime.transport",
+        {"kind": "websocket", "ping_interval_seconds": 20.0, "ping_timeout_seconds": 20.0},
     ),
+    ("runtime: {transport: {}}", "runtime.transport.kind", "http"),
+    ("runtime: {transport: {ping_timeout_seconds: 5}}", "runtime.transport.ping_timeout_seconds", 5.0),
     ("runtime: {health_checks: {restart_threshold_seconds: 300}}", "runtime.max_queue", 1024),
     ("build: {model_server: TrussServer, arguments: {}}", "build.model_server", "TrussServer"),
     (
@@ -173,6 +175,8 @@ REFUSED = [
     ("resources: {use_gpu: 1}", "For example: `use_gpu: true`."),
     ("runtime: {predict_concurrency: true}", "must be a whole number"),
     ("runtime: {transport: {kind: grpc}}", "no gRPC"),
+    ("runtime: {transport: {kind: udp}}", "runtime.transport.kind"),
+    ("runtime: {transport: {ping_interval_seconds: 0}}", "must be greater than 0"),
     ("model_name: 7", "must be text"),
     ("python_version: py38", "is no version of Python for models"),
     ("python_version: 3.15", "is no version of Python for models"),
@@ -262,11 +266,14 @@ def test_commands_that_want_a_shell(tmp_path: Path, command: str, word: str) -> 
 def test_variables_that_are_given(tmp_path: Path) -> None:
     """A variable that the server sets itself is named as one that has no effect."""
     text = "environment_variables: {PORT: 80, TRUSS_ENVIRONMENT: x, A: b}\n"
+    text += "runtime: {enable_debug_logs: true, transport: {kind: websocket}}\n"
     server = "docker_server: {start_command: serve, readiness_endpoint: /}\n"
     of_a_model = load_config(written(tmp_path, text)).unused()
 
     assert of_a_model == ["environment_variables.TRUSS_ENVIRONMENT"]
     assert load_config(written(tmp_path, text + server)).unused() == [
+        "runtime.enable_debug_logs",
+        "runtime.transport",
         "environment_variables.PORT",
         "environment_variables.TRUSS_ENVIRONMENT",
     ]

@@ -121,7 +121,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     [
         (("build-context",), "Missing argument 'OUT'."),
         (("build-context", "out", "demo", "--tag", "mine:1"), "No such option: --tag"),
-        (("build", "a", "b"), "unexpected extra argument (b)"),
+        (("build", "a", "b"), "unexpected extra argument(s) (b)"),
         (("build", "demo", "--port", "8080"), "No such option: --port"),
         ((), "Missing command."),
     ],

@@ -165,6 +165,24 @@ def test_what_lines_say(edge: Edge) -> None:
     assert parts == ["begun and ended", "one", "two", "", "four", "to stderr", "no end"]
 
 
+@pytest.mark.parametrize(("asked", "shown"), [(True, ["DEBUG", "INFO"]), (False, ["INFO"])])
+def test_debug_logs(servers: Servers, *, asked: bool, shown: list[str]) -> None:
+    """What the model says at level DEBUG is shown where `runtime.enable_debug_logs` asks for it."""
+    model = """
+    import logging
+
+    class Model:
+        def predict(self, inputs):
+            logging.getLogger("a.library").debug("quietly")
+            logging.getLogger("a.library").info("aloud")
+    """
+    edge = servers.start(model, runtime={"enable_debug_logs": asked})
+    edge.post("/predict", {})
+    edge.wait_log("aloud")
+
+    assert [r["levelname"] for r in edge.records if r.get("logger") == "a.library"] == shown
+
+
 def samples(edge: Edge) -> dict[str, float]:
     """Return every sample of the metrics."""
     pairs = (line.rsplit(" ", 1) for line in edge.http.get("/metrics").text.splitlines() if line[0] != "#")

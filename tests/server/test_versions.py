@@ -23,6 +23,8 @@ RUNTIME = {
     "request_timeout": 1,
     "max_queue": 1,
     "max_body_bytes": 1,
+    "enable_tracing_data": False,
+    "transport": {"ping_interval_seconds": 1, "ping_timeout_seconds": 1},
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.helpers import wait_until
-from tests.server.raw_http import read_until
+from tests.server.raw_http import read_to_end, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +205,20 @@ def test_the_client_closes(edge: Edge) -> None:
     assert edge.gates.wait("iterated") == "a,b"
     wait_until(lambda: running(edge) == 0, what="free slots")
     assert not [r for r in edge.records if "Disconnect" in r["message"]]
+
+
+def test_a_client_that_answers_no_ping(servers: Servers) -> None:
+    """It is pinged as often as `runtime.transport` says, and closed when it does not answer in time."""
+    edge = servers.start(
+        PLAIN, runtime={"transport": {"ping_interval_seconds": 0.05, "ping_timeout_seconds": 0.05}}
+    )
+    with socket.create_connection(("127.0.0.1", edge.port), 20) as sock:
+        sock.sendall(UPGRADE)
+        frames = read_to_end(sock).partition(b"\r\n\r\n")[2]
+
+    assert frames[:2] == b"\x89\x04"  # a ping of four bytes
+    assert frames[6] == 0x88  # and then a close
+    assert int.from_bytes(frames[8:10], "big") == 1011
 
 
 def test_a_client_that_vanishes_midway(edge: Edge) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from truss_server.edge.spans import Spans
+
 
 WEBSOCKET_BYTES = 100 * 1024 * 1024
 """Size of one websocket message."""
@@ -146,6 +148,8 @@ def _configure(app: Any, ws: Any, settings: Settings) -> uvicorn.Config:
         loop="none",
         ws=ws,
         ws_max_size=WEBSOCKET_BYTES,
+        ws_ping_interval=settings.ping_interval,
+        ws_ping_timeout=settings.ping_timeout,
         timeout_keep_alive=settings.client_timeout,  # type: ignore[arg-type]  # any number of seconds will do
         lifespan="off",
         access_log=False,
@@ -201,11 +205,26 @@ def _keep_what_was_inherited() -> None:
                 os.set_inheritable(int(path.name), False)
 
 
+def _spans(settings: Settings, log: Log) -> Spans:
+    """Return what tells a collector of answered requests."""
+    from truss_server.edge.spans import Spans
+
+    config = settings.manifest.config
+    variables = {**os.environ, **config["environment_variables"]}
+    resource = {
+        "service.name": variables.get("OTEL_SERVICE_NAME") or settings.manifest.model,
+        "deployment.environment.name": settings.environment,
+    }
+    return Spans(resource, variables, log)
+
+
 def main() -> int:
     """Run the edge; return its exit code."""
     settings = read_settings()
     _keep_what_was_inherited()
     log = Log(LogFile(settings.log_file) if settings.log_file else None)
+    if settings.tracing:
+        log.spans = _spans(settings, log)
     logging.basicConfig(handlers=[LibraryHandler(log)], level=logging.WARNING, force=True)
     try:
         return uvloop.run(serve(settings, log))

@@ -99,7 +99,7 @@ class ModelRoutes:
                 self._metrics.cancelled.inc()
             elif client.refusal is not None and client.refusal.status == _TIMEOUT:
                 self._log.write("ERROR", str(client.refusal), **client.ask.log_fields)
-            self._log.access(client, watch.end(client.status))
+            self._log.access(client, watch)
 
     async def _break(self, client: Client, error: AnswerError) -> None:
         """Refuse a request, or cut its answer where that has begun."""

@@ -205,4 +205,4 @@ class Call:
 
     def _end(self) -> None:
         self._direct.late.remove(self)
-        self._direct.log.access(self, self.watch.end(self.status))
+        self._direct.log.access(self, self.watch)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from truss_server.edge.client import Client
     from truss_server.edge.direct import Call
+    from truss_server.edge.metrics import Stopwatch
+    from truss_server.edge.spans import Spans
     from truss_server.edge.tunnel import Tunnel
     from truss_server.edge.websockets import Session
 
@@ -50,9 +52,13 @@ class Log:
     Args:
         stream: Where lines go.
         clock: Seconds since the epoch.
+
+    Attributes:
+        spans: Are made of answered requests, too, where this is set.
     """
 
     def __init__(self, stream: Stream | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.spans: Spans | None = None
         self._stream: Stream = stream or sys.stdout.buffer
         self._clock = clock
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
@@ -83,8 +89,9 @@ class Log:
             limit = BACKLOG // 2  # then all of a while is dropped, and told once
         self._put(dump_json({"asctime": self._now(), **record}) + b"\n", limit)
 
-    def access(self, client: Client | Session | Call | Tunnel, seconds: float) -> None:
-        """Log an answered request, with how long it took."""
+    def access(self, client: Client | Session | Call | Tunnel, watch: Stopwatch) -> None:
+        """Log a request that has just been answered, with how long it took."""
+        seconds = watch.end(client.status)
         scope, ask = client.scope, client.ask
         line = {
             "asctime": self._now(),
@@ -98,6 +105,8 @@ class Log:
         if ask.traceparent:
             line["traceparent"] = ask.traceparent
         self._put(dump_json(line) + b"\n", BACKLOG // 2 if self._dropped else BACKLOG)
+        if self.spans is not None:
+            self.spans.add(client, watch, seconds)
 
     def _now(self) -> str:
         """Return the local time with milliseconds."""
@@ -128,6 +137,8 @@ class Log:
 
     def close(self) -> None:
         """Write what is left, waiting at most two seconds for a reader that does not read."""
+        if self.spans is not None:
+            self.spans.close()
         self._lines.put(None)
         self._closing.set()
         self._thread.join(2.0)

@@ -87,15 +87,18 @@ class Stopwatch:
     Args:
         metrics: Where times go.
         method: Of the model.
+
+    Attributes:
+        first: Seconds until the first write to the stream, 0 before.
     """
 
-    __slots__ = ("_last", "_method", "_metrics", "started")
+    __slots__ = ("_last", "_metrics", "first", "method", "started")
 
     def __init__(self, metrics: Metrics, method: str) -> None:
         self._metrics = metrics
-        self._method = method
+        self.method = method
         self.started = time.perf_counter()
-        self._last = 0.0
+        self._last = self.first = 0.0
 
     def chunk(self) -> None:
         """Note a write to the stream."""
@@ -103,12 +106,13 @@ class Stopwatch:
         if self._last:
             self._metrics.gap(now - self._last)
         else:
-            self._metrics.first(now - self.started, self._method)
+            self.first = now - self.started
+            self._metrics.first(self.first, self.method)
         self._last = now
 
     def end(self, status: int) -> float:
         """Note the end of the answer; return the seconds it took."""
         seconds = time.perf_counter() - self.started
-        self._metrics.latency(seconds, self._method)
-        self._metrics.answered(self._method, status)
+        self._metrics.latency(seconds, self.method)
+        self._metrics.answered(self.method, status)
         return seconds

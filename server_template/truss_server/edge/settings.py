@@ -37,6 +37,9 @@ class Settings:
         read_timeout: Seconds a stream may be silent before it is given up.
         drain_timeout: Seconds running calls are given to finish after SIGTERM.
         body_limit: Bytes of a request body; more are answered 413.
+        tracing: Whether a span is made of each answered request.
+        ping_interval: Seconds between two pings of a websocket.
+        ping_timeout: Seconds a client has to answer one.
         client_timeout: Seconds a client may keep the server waiting: for a request, for the rest of one, for room for
             its answer.
     """
@@ -55,6 +58,9 @@ class Settings:
     request_timeout: float
     queue: int
     body_limit: int
+    tracing: bool
+    ping_interval: float
+    ping_timeout: float
     client_timeout: float
 
     @property
@@ -95,6 +101,9 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         request_timeout=float(runtime["request_timeout"]),
         queue=int(runtime["max_queue"]),
         body_limit=int(runtime["max_body_bytes"]),
+        tracing=bool(runtime["enable_tracing_data"]),
+        ping_interval=float(runtime["transport"]["ping_interval_seconds"]),
+        ping_timeout=float(runtime["transport"]["ping_timeout_seconds"]),
         client_timeout=args.client_timeout,
     )
 

@@ -172,7 +172,7 @@ class Tunnel(Pipe):
                 self._server.transport.abort()
             if self.status == GONE:
                 self._shared.metrics.cancelled.inc()
-            self._shared.log.access(self, watch.end(self.status))
+            self._shared.log.access(self, watch)
 
     def _lose_patience(self) -> None:
         """End a handshake that was not answered to the end, wherever it stands: in the queue, too."""

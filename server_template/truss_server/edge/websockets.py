@@ -99,7 +99,7 @@ class WebsocketRoute:
             await close_websocket(send, exc.code, str(exc))
         finally:
             news.cancel()
-            self._log.access(session, watch.end(session.status))
+            self._log.access(session, watch)
 
     async def _open(self, session: Session, scope: Scope, news: asyncio.Future[Message]) -> Exchange | None:
         """Begin the call when its turn has come; None where the client did not wait for it.

@@ -166,6 +166,8 @@ def run(sock: socket.socket, args: argparse.Namespace) -> int:
     try:
         try:
             manifest = Manifest.from_json((root / MANIFEST).read_text(encoding="utf-8"))
+            if manifest.config["runtime"]["enable_debug_logs"]:
+                logging.getLogger().setLevel(logging.DEBUG)
             model = Model(root, manifest, args.environment, loop)
             model.load(swaps=args.swaps)
         except BaseException as exc:  # noqa: BLE001 - a model may raise anything, SystemExit included
