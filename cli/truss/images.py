@@ -1,12 +1,12 @@
 """The images a release is made of, each upon the one before, and the same as one Dockerfile.
 
-They are: base, system packages, server, environment, build commands, data, code; beside them one with uv.
+They are: base, system packages, server, environment, build commands, data, packages, code; beside them one with uv.
 
 One Dockerfile could do it all, and Docker's cache would find the layers that are still good. Images of
 their own are found by what they are made of instead, so that
 
 - a changed pip setting (a token that rotates) rebuilds nothing, and no setting stays behind in a cache;
-- data and installed requirements are neither sent to the engine nor hashed by it when the code is edited.
+- data, packages and installed requirements are neither sent to the engine nor hashed by it when the code is edited.
 """
 
 from __future__ import annotations

@@ -115,8 +115,9 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
     server = plan.config.docker_server
     if server is not None and server.run_as_user_id is not None:
         yield Stage("user", "let the server run as another user", values={"user": server.run_as_user_id})
-    if data := [file for file in plan.files if _is_data(plan, file)]:
-        yield Stage("data", "add the data", tuple(_package_file("data", file) for file in data))
+    for kind in ("data", "packages"):
+        if files_of := [file for file in plan.files if _layer(plan, file) == kind]:
+            yield Stage(kind, f"add the {kind}", tuple(_package_file(kind, file) for file in files_of))
     yield _release(plan)
 
 
@@ -170,7 +171,7 @@ def _commands(plan: ReleasePlan) -> Stage:
 
 def _release(plan: ReleasePlan) -> Stage:
     """Return the stage of the release itself."""
-    code = [_package_file("release", file) for file in plan.files if not _is_data(plan, file)]
+    code = [_package_file("release", file) for file in plan.files if _layer(plan, file) == "release"]
     manifest = text_member(f"release/{MANIFEST}", plan.manifest.to_json())
     names = (plan.config.data_dir, plan.config.bundled_packages_dir)
     values = {
@@ -202,9 +203,11 @@ def _ours(name: str) -> Member:
     return text_member(name, template(name))
 
 
-def _is_data(plan: ReleasePlan, file: PackageFile) -> bool:
-    """Return whether a file lies in the package's data folder."""
-    return PurePosixPath(plan.config.data_dir) in file.path.parents
+def _layer(plan: ReleasePlan, file: PackageFile) -> str:
+    """Return the kind of the stage that a file of the package belongs to."""
+    if PurePosixPath(plan.config.data_dir) in file.path.parents:
+        return "data"
+    return "packages" if PurePosixPath(plan.config.bundled_packages_dir) in file.path.parents else "release"
 
 
 def _package_file(folder: str, file: PackageFile) -> Member:

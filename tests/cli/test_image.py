@@ -84,7 +84,7 @@ def test_the_same_package_makes_the_same_context(tmp_path: Path) -> None:
 
     first = fingerprint(tmp_path / "here-out")
     assert first == fingerprint(tmp_path / "else/where-out")
-    assert first["release/packages/run.sh"][0] == 0o100755
+    assert first["packages/packages/run.sh"][0] == 0o100755
     assert {
         "Dockerfile",
         "server/truss_server/wire.py",
@@ -175,7 +175,8 @@ def test_a_dry_run_without_an_engine_shows_the_dockerfile(tmp_path: Path) -> Non
         ("server", "environment-install"),
         ("server", "environment"),
         ("environment", "data"),
-        ("data", "release"),
+        ("data", "packages"),
+        ("packages", "release"),
     ]
     expected = "What an engine would have to build is not known: No Docker engine answers here.\n"
     assert (outcome.stderr, outcome.code) == (expected, 0)

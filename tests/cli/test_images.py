@@ -53,7 +53,7 @@ def test_a_package_rebuilt_in_place_makes_another_environment(package: Path, tmp
     make_wheel(house, "tiny", source="WHO = 2")
     after = plan_images(plan, "sha256:1", indexes)
     new = tuple(image for image in after if image.tag not in before)
-    assert kinds(new) == ["truss-environment", "truss-data", "truss/demo"]
+    assert kinds(new) == ["truss-environment", "truss-data", "truss-packages", "truss/demo"]
 
 
 def changed(before: ReleasePlan, after: ReleasePlan, base_id: str = "sha256:1") -> list[str]:
@@ -80,8 +80,15 @@ def test_a_plan_takes_the_images_it_needs(package: Path) -> None:
     """Nothing is built for what a package does not have."""
     plain = build_tree(package.parent / "plain", {"model/model.py": ""})
 
-    everything = ["truss-system", "truss-uv", "truss-server", "truss-environment", "truss-data", "truss/demo"]
-    assert everything == kinds(plan_images(full(package), "sha256:1"))
+    assert kinds(plan_images(full(package), "sha256:1")) == [
+        "truss-system",
+        "truss-uv",
+        "truss-server",
+        "truss-environment",
+        "truss-data",
+        "truss-packages",
+        "truss/demo",
+    ]
     assert kinds(plan_images(make_plan(plain, "demo"), "sha256:1")) == [
         "truss-uv",
         "truss-server",
@@ -103,18 +110,21 @@ def test_an_edit_of_the_code_makes_one_image(package: Path) -> None:
 
 
 def test_new_data_leaves_the_environment_alone(package: Path) -> None:
-    """Requirements come before data."""
+    """Requirements come before data, and data before packages."""
     before = full(package)
     (package / "data/weights.bin").write_bytes(b"\3")
+    with_data = full(package)
+    (package / "packages/helper.py").write_text("HELPS = 2")
 
-    assert changed(before, full(package)) == ["truss-data", "truss/demo"]
+    assert changed(before, with_data) == ["truss-data", "truss-packages", "truss/demo"]
+    assert changed(with_data, full(package)) == ["truss-packages", "truss/demo"]
 
 
 def test_another_requirement_leaves_the_server_alone(package: Path) -> None:
     """The server is installed once for all models."""
     after = make_plan(package, "demo", ("idna==3.11",), system_packages=["ffmpeg"])
 
-    assert changed(full(package), after) == ["truss-environment", "truss-data", "truss/demo"]
+    assert changed(full(package), after) == ["truss-environment", "truss-data", "truss-packages", "truss/demo"]
 
 
 def test_models_share_the_server_and_the_environment(package: Path) -> None:
@@ -126,7 +136,7 @@ def test_models_share_the_server_and_the_environment(package: Path) -> None:
 
 def test_a_newer_base_image_makes_everything_anew(package: Path) -> None:
     """The name of a base image stays while what is behind it changes."""
-    assert len(changed(full(package), full(package), base_id="sha256:2")) == 6
+    assert len(changed(full(package), full(package), base_id="sha256:2")) == 7
 
 
 def test_the_base_image_is_pythons_unless_another_is_named(package: Path) -> None:
@@ -150,9 +160,10 @@ def test_the_server_is_the_installed_one(package: Path) -> None:
 
 
 def test_a_release_is_laid_out_as_the_server_expects_it(package: Path) -> None:
-    """Code in one image, data in the one below; the folders of the package are there even when they are empty."""
+    """Code in one image, packages and data in those below; their folders are there even when they are empty."""
+    build_tree(package / "lib", {"imported.py": ""})
     plan = make_plan(package, "demo", bundled_packages_dir="lib")
-    data, release = plan_images(plan, "sha256:1")[2:]
+    data, packages, release = plan_images(plan, "sha256:1")[2:]
 
     assert {
         "Dockerfile",
@@ -168,6 +179,7 @@ def test_a_release_is_laid_out_as_the_server_expects_it(package: Path) -> None:
     } == set(entries(release))
     assert plan.manifest.to_json().encode() == entries(release)["release/release.json"]
     assert {"Dockerfile", "data", "data/data", "data/data/weights.bin"} == set(entries(data))
+    assert {"Dockerfile", "packages", "packages/lib", "packages/lib/imported.py"} == set(entries(packages))
 
 
 def test_requirements_are_the_plans(package: Path) -> None:
