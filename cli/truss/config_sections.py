@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import (
@@ -145,6 +146,9 @@ class Build(Section):
     def _one_path_each(cls, value: dict[str, str]) -> dict[str, str]:
         if len(set(value.values())) < len(value):
             raise problem("gives two secrets the same path", "Each needs a file of its own.")
+        paths = [PurePosixPath(path) for path in value.values()]
+        if inner := next((path for path in paths if not {*path.parents}.isdisjoint(paths)), None):
+            raise problem(f"puts `{inner}` below the file of another secret", "A file has nothing below it.")
         return value
 
 

@@ -21,6 +21,12 @@ EDGE_PORT = 8080
 PLATFORM_USER = 60000
 """No server runs as this one there, and so none does here."""
 
+NEEDED_FOLDERS = (
+    *("/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/local/bin"),
+    *("/dev", "/proc", "/sys", "/opt/model", "/opt/truss"),
+)
+"""Of an image: no secret is mounted upon what is in them."""
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -200,6 +206,10 @@ def _mounted(value: str) -> str:
         raise problem(
             f"`{value}` is no absolute path of a file",
             "Write one like `/root/.netrc`, without spaces or commas.",
+        )
+    if any(value.startswith(f"{folder}/") for folder in NEEDED_FOLDERS):
+        raise problem(
+            f"`{value}` would hide what the commands need", "Take a place such as `/root/my_token`."
         )
     return value
 

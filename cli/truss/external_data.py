@@ -208,13 +208,15 @@ class _Download:
 
 
 def _prune(folder: Path, now: float) -> None:
-    """Remove what no push has asked for in a long time."""
-    for about in folder.glob(f"*/{ABOUT}"):
-        lock = Lock.take(about.parent.with_suffix(".lock"))
+    """Remove what no push has asked for in a long time, and what a killed one had begun."""
+    for place in filter(Path.is_dir, folder.iterdir()):
+        lock = Lock.take(place.with_suffix(".lock"))
         if lock is None:  # somebody asks for it now
             continue
         try:
-            if about.exists() and now - about.stat().st_mtime > KEPT_SECONDS:
-                shutil.rmtree(about.parent, ignore_errors=True)
+            about = place / ABOUT
+            asked, kept = (about, KEPT_SECONDS) if about.exists() else (place, REPLACED_SECONDS)
+            if now - asked.stat().st_mtime > kept:
+                shutil.rmtree(place, ignore_errors=True)
         finally:
             lock.close()

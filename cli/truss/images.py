@@ -37,7 +37,7 @@ RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
 GPUS_LABEL = "truss.gpus"
 PARENT_LABEL = "truss.parent"
-BUILD_LABEL, BUILD_ARG = "truss.build", "TRUSS_BUILD"
+BUILD_LABEL = "truss.build"
 SECRETS_LABEL = "truss.secrets"
 """Names of the secrets that a release asks for."""
 

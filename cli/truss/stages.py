@@ -42,8 +42,14 @@ USERS_SETTINGS = (
 )
 """For a shell: they are mounted while a command runs, unless it is plain `docker build` that runs it."""
 
+OLDER = "/opt/truss/edge/pyvenv.cfg"
+"""Inside an image: older than what build commands make, newer than the base image."""
+
 NAMES_AGAIN = "variables.py"
 """Template that is run where requirements name variables."""
+
+BUILD_ARG = "TRUSS_BUILD"
+"""Argument of a build: what it leaves behind is found by it."""
 
 OPENAPI = "/openapi.json"
 """Where a server shows its OpenAPI document; the label of an image says so where the model has no types to tell of."""
@@ -149,7 +155,8 @@ def _commands(plan: ReleasePlan) -> Stage:
     """Return the stage of the build commands."""
     commands = tuple(_shell(command) for command in plan.config.build_commands)
     mapped = plan.config.build.secret_to_path_mapping
-    empty = "; ".join(f"[ -s {path} ] || rm -f {path}" for path in mapped.values())
+    # Empty, and no older than the server: then it is what the secret was mounted upon, and none of the base image.
+    empty = "; ".join(f"[ -s {path} ] || [ {path} -ot {OLDER} ] || rm -f {path}" for path in mapped.values())
     tidy = ("/bin/sh", "-ec", empty) if mapped else ()
     values = {
         "commands": [json.dumps(command) for command in commands],
@@ -225,7 +232,11 @@ def _shell(command: str) -> tuple[str, ...]:
 
     That has no pip of its own: pip of the image installs into it.
     """
-    return "/bin/sh", "-ec", f"export PATH=/opt/model/bin:$PATH {INTO_MODEL}; {USERS_SETTINGS}; {command}"
+    return (
+        "/bin/sh",
+        "-ec",
+        f"unset {BUILD_ARG}; export PATH=/opt/model/bin:$PATH {INTO_MODEL}; {USERS_SETTINGS}; {command}",
+    )
 
 
 def _server_files() -> tuple[Member, ...]:

@@ -244,6 +244,18 @@ def test_a_file_that_a_push_still_sends(site: Site, tmp_path: Path) -> None:
     assert content(config, tmp_path) == {"data/deep/words.txt": b"newest"}
 
 
+def test_a_download_that_was_killed(site: Site, tmp_path: Path) -> None:
+    """What it had written goes a day later; what another one writes just now stays."""
+    for name, age in (("old", 2 * 24 * 3600), ("new", 0)):
+        build_tree(tmp_path / "downloads" / name, {"draft": "half"})
+        os.utime(tmp_path / "downloads" / name, (time.time() - age,) * 2)
+
+    download(config_of(site), tmp_path / "downloads")
+
+    assert not (tmp_path / "downloads/old").exists()
+    assert (tmp_path / "downloads/new/draft").exists()
+
+
 def test_a_download_in_use_is_not_removed(site: Site, tmp_path: Path) -> None:
     """What nobody asked for in a month goes, unless somebody asks for it at that moment."""
     config = config_of(site)

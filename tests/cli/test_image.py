@@ -62,7 +62,7 @@ def test_a_context_for_docker_alone_names_the_secrets_of_commands(tmp_path: Path
 
     dockerfile = (tmp_path / "out/Dockerfile").read_text()
     (line,) = [line for line in dockerfile.splitlines() if "--mount" in line]
-    assert line == "RUN --mount=type=secret,id=my_token,target=/token,required=true \\"
+    assert line == "RUN --mount=type=secret,id=my_token,target=/token,mode=0444,required=true \\"
 
 
 def test_the_same_package_makes_the_same_context(tmp_path: Path) -> None:

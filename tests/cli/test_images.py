@@ -124,7 +124,12 @@ def test_another_requirement_leaves_the_server_alone(package: Path) -> None:
     """The server is installed once for all models."""
     after = make_plan(package, "demo", ("idna==3.11",), system_packages=["ffmpeg"])
 
-    assert changed(full(package), after) == ["truss-environment", "truss-data", "truss-packages", "truss/demo"]
+    assert changed(full(package), after) == [
+        "truss-environment",
+        "truss-data",
+        "truss-packages",
+        "truss/demo",
+    ]
 
 
 def test_models_share_the_server_and_the_environment(package: Path) -> None:

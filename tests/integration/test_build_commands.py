@@ -115,6 +115,18 @@ def everything(engine: EngineCleaner, tag: str) -> bytes:
     return b"\0".join([*opened, json.dumps(said).encode()])
 
 
+def read_file(engine: EngineCleaner, tag: str, path: str) -> str:
+    """Return the text of a file of an image."""
+    container = engine.client.create_container(tag)["Id"]
+    try:
+        pieces, _ = engine.client.get_archive(container, path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+            file = tar.extractfile(path.rpartition("/")[2])
+            return file.read().decode() if file else ""
+    finally:
+        engine.client.remove_container(container, v=True)
+
+
 @BUILDERS
 def test_a_command_reads_a_secret_that_is_nowhere_afterwards(
     commands: Commands, engine: EngineCleaner, find: Finds
@@ -139,6 +151,24 @@ def test_a_command_reads_a_secret_that_is_nowhere_afterwards(
         assert secret.encode() not in kept
         assert secret not in "\n".join(commands.progress.details)
     assert engine.client.containers(all=True, filters={"ancestor": image.parent}) == []
+
+
+@BUILDERS
+def test_what_a_command_meets(commands: Commands, engine: EngineCleaner, find: Finds) -> None:
+    """A secret that any user may read, nothing of the build in the environment; an empty file of the base stays."""
+    commands.secrets.set("token", TOKEN)
+    image = commands.image(
+        ["stat -c %a /token >/opt/mode; env >/opt/environment; test -s /etc/.pwd.lock"],
+        token="/token",
+        of_the_base="/etc/.pwd.lock",
+    )
+    commands.secrets.set("of_the_base", TOKEN)
+
+    tag = commands.build(find, image)
+
+    assert "etc/.pwd.lock" in file_system(engine, tag)
+    assert read_file(engine, tag, "/opt/mode") == "444\n"
+    assert "TRUSS_BUILD" not in read_file(engine, tag, "/opt/environment")
 
 
 def test_both_builders_make_the_same_of_commands(commands: Commands, engine: EngineCleaner) -> None:

@@ -165,9 +165,9 @@ RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build
     --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem \
     --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc \
     --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
-    --mount=type=secret,id=token,target=/root/token,required=true \
-    ["/bin/sh", "-ec", "export PATH=/opt/model/bin:$PATH PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model; if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; echo \"a b\" > /opt/c"]
-RUN ["/bin/sh", "-ec", "[ -s /root/token ] || rm -f /root/token"]
+    --mount=type=secret,id=token,target=/root/token,mode=0444,required=true \
+    ["/bin/sh", "-ec", "unset TRUSS_BUILD; export PATH=/opt/model/bin:$PATH PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model; if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; echo \"a b\" > /opt/c"]
+RUN ["/bin/sh", "-ec", "[ -s /root/token ] || [ /root/token -ot /opt/truss/edge/pyvenv.cfg ] || rm -f /root/token"]
 USER 10001:10001
 """
 
@@ -178,10 +178,17 @@ LABEL truss.build=$TRUSS_BUILD truss.parent="truss-commands:<digest>"
 COPY data/ /app/
 """
 
+PACKAGES = r"""# The code that the model's own imports, which is edited less often.
+FROM truss-data:<digest> AS packages
+ARG TRUSS_BUILD
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>"
+COPY packages/ /app/
+"""
+
 RELEASE = r"""# The code: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
-FROM truss-data:<digest> AS release
+FROM truss-packages:<digest> AS release
 ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS TRUSS_OPENAPI=/openapi.json
-LABEL truss.build=$TRUSS_BUILD truss.parent="truss-data:<digest>" \
+LABEL truss.build=$TRUSS_BUILD truss.parent="truss-packages:<digest>" \
       truss.release=$TRUSS_RELEASE truss.package=$TRUSS_PACKAGE truss.requirements=$TRUSS_REQUIREMENTS \
       truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
       truss.openapi=$TRUSS_OPENAPI truss.drain_timeout=30.0 truss.gpus=0 \
@@ -192,7 +199,7 @@ COPY release/ /app/
 
 def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> None:
     """Each image is made from the one before; digests vary with the server's code and stand as `<digest>` here."""
-    package = build_tree(tmp_path / "demo", {"data/weights.bin": "1", "model/model.py": ""})
+    package = build_tree(tmp_path / "demo", {"data/weights.bin": "1", "model/model.py": "", "packages/helper.py": ""})
     plan = make_plan(package, "demo", ("idna==3.10",), system_packages=["ffmpeg"], build_commands=["echo \"a b\" > /opt/c"],
                      build={"secret_to_path_mapping": {"token": "/root/token"}})
     images = plan_images(plan, "sha256:1234")
@@ -207,7 +214,7 @@ def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> N
         if member.path.name in names[image.kind] and isinstance(member.content, bytes)
     ]
 
-    assert rendered == [SYSTEM, UV, SERVER, ENVIRONMENT, ENVIRONMENT_BUILDKIT, COMMANDS, DATA, RELEASE]
+    assert rendered == [SYSTEM, UV, SERVER, ENVIRONMENT, ENVIRONMENT_BUILDKIT, COMMANDS, DATA, PACKAGES, RELEASE]
 
 
 def test_the_pinned_server_is_one_the_tool_allows() -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from truss.errors import BuildError, EngineError
-from truss.images import BUILD_ARG, BUILD_LABEL, RELEASE_LABEL
+from truss.images import BUILD_LABEL, RELEASE_LABEL
 from truss.indexes import redactor
 from truss.pip_settings import pip_settings, proxies
 from truss.secrets import needed_secrets
+from truss.stages import BUILD_ARG
 from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_commands import run_commands
