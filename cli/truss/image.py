@@ -6,16 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from truss.config import load_config
 from truss.context import write_context
 from truss.errors import EngineError, UsageError
 from truss.images import whole_context, whole_dockerfile
-from truss.plan import plan_release
+from truss.prepare import plan_aloud, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from truss.client import HttpClient
     from truss.images import Image
     from truss.progress import Progress
     from truss.release import Release
@@ -52,18 +52,24 @@ class Foretold:
         return json.dumps({"dockerfile": self.dockerfile, "images": images}) + "\n"
 
 
-def build_image(package: Path, tag: str | None, works: DockerWorks, progress: Progress) -> Release:
+def build_image(
+    package: Path, tag: str | None, works: DockerWorks, client: Callable[[], HttpClient], progress: Progress
+) -> Release:
     """Build the image of a package, and give it a name of the user's.
+
+    Args:
+        package: Its folder.
+        tag: The name, if it is to get one.
+        works: Build it.
+        client: Gives what downloads external data.
+        progress: Told of each step.
 
     Raises:
         TrussError: The package is wrong, or a step failed.
     """
-    with progress.step("load config"):
-        load_config(package)
+    prepare(package, client, progress)
     with progress.step("plan"):
-        plan = plan_release(package)
-        for doubt in plan.doubts:
-            progress.note(doubt)
+        plan = plan_aloud(package, progress)
     with progress.step("build"):
         release = works.releases.build(plan, progress)
         if tag is not None:
@@ -71,8 +77,16 @@ def build_image(package: Path, tag: str | None, works: DockerWorks, progress: Pr
     return release
 
 
-def write_build_context(package: Path, folder: Path) -> None:
+def write_build_context(
+    package: Path, folder: Path, client: Callable[[], HttpClient], progress: Progress
+) -> None:
     """Write what `docker build` alone makes the image of a package from.
+
+    Args:
+        package: Its folder.
+        folder: Is made.
+        client: Gives what downloads external data.
+        progress: Told of each step.
 
     Raises:
         UsageError: The folder is there already.
@@ -80,19 +94,34 @@ def write_build_context(package: Path, folder: Path) -> None:
     """
     if folder.exists():
         raise UsageError(f"{folder} is there already.", hint="Remove it, or name another folder.")
-    write_context(whole_context(plan_release(package)), folder)
+    prepare(package, client, progress)
+    with progress.step("plan"):
+        plan = plan_aloud(package, progress)
+    with progress.step("write"):
+        write_context(whole_context(plan), folder)
 
 
-def foretell(package: Path, works: Callable[[], DockerWorks], note: Callable[[str], None]) -> Foretold:
-    """Return what a push of a package to docker would build; builds nothing.
+def foretell(
+    package: Path, works: Callable[[], DockerWorks], client: Callable[[], HttpClient], progress: Progress
+) -> Foretold:
+    """Return what a push of a package to docker would build; downloads what the package names, builds nothing.
+
+    Args:
+        package: Its folder.
+        works: Gives what knows an engine's images; raises EngineError where none answers.
+        client: Gives what downloads external data.
+        progress: Told of each step.
 
     Raises:
         PackageError: The package is wrong.
+        BuildError: A download failed.
     """
-    plan = plan_release(package)
+    prepare(package, client, progress)
+    with progress.step("plan"):
+        plan = plan_aloud(package, progress)
     dockerfile = whole_dockerfile(plan)
     try:
         return Foretold(dockerfile, tuple(works().releases.preview(plan)))
     except EngineError as exc:
-        note(f"What an engine would have to build is not known: {exc.message}")
+        progress.note(f"What an engine would have to build is not known: {exc.message}")
         return Foretold(dockerfile, ())

@@ -7,15 +7,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from truss.config import load_config
-from truss.config_values import CONFIG
 from truss.errors import EngineError, TrussError
-from truss.external_data import fetch
 from truss.gpus import check_gpus, gpus_here
 from truss.model_class import takes_no_inputs
 from truss.model_source import model_methods
-from truss.plan import plan_release
 from truss.ports import check_port
+from truss.prepare import plan_aloud, prepare
 from truss.readiness import Wait, wait_until_ready
 from truss.secrets import find_secrets
 from truss.signals import signals_held
@@ -99,18 +96,10 @@ def push(
     Raises:
         TrussError: A step failed; what it had started was ended.
     """
-    with progress.step("load config"):
-        config = load_config(package)
-    if config.external_data:
-        with progress.step("external data"):
-            fetch(config.external_data, client, progress)
+    prepare(package, lambda: client, progress)
     with progress.step("plan"):
-        plan = plan_release(package)
+        plan = plan_aloud(package, progress)
         methods = model_methods(plan.config, plan.files)
-        if unused := plan.config.unused():
-            progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
-        for doubt in plan.doubts:
-            progress.note(doubt)
         if lacking := check_gpus(plan.config.resources, gpus_here(), require=wish.require_gpu):
             progress.note(lacking)
         for name in unset_secrets(plan, environ):

@@ -69,7 +69,8 @@ def build_context(
     Plain `docker build` makes the same image from it.
     """
     deps = Deps.of(ctx)
-    write_build_context(_folder(deps, folder), _folder(deps, out))
+    with deps.console().progress() as progress:
+        write_build_context(_folder(deps, folder), _folder(deps, out), deps.client, progress)
 
 
 def _folder(deps: Deps, given: str) -> Path:
@@ -81,7 +82,7 @@ def _build(deps: Deps, works: DockerWorks, package: Path, tag: str | None, *, as
     """Build the image and print its name."""
     console = deps.console()
     with console.progress(as_json=as_json) as progress:
-        release = build_image(package, tag, works, progress)
+        release = build_image(package, tag, works, deps.client, progress)
     done = {"event": "built", "image": release.reference, "digest": release.digest, "tag": tag}
     console.print_data(json.dumps(done) + "\n" if as_json else f"{tag or release.reference}\n")
     return release

@@ -132,7 +132,8 @@ def _foretell(deps: Deps, package: Path, target: str | None, *, as_json: bool) -
     if target == "local":
         raise UsageError("The target local builds no image.", hint="--dry-run is for docker.")
     console = deps.console()
-    found = foretell(package, deps.works, console.print_note)
+    with console.progress() as progress:
+        found = foretell(package, deps.works, deps.client, progress)
     console.print_data(found.format_json() if as_json else found.format())
 
 
