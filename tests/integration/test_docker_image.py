@@ -18,7 +18,7 @@ from tests.fakes import RecordedProgress
 from tests.file_server import serve_folder
 from tests.harness import TRUSS, spawn_truss
 from tests.helpers import build_tree, wait_until
-from tests.integration.docker_models import COUNT, READY_SECONDS, build, predict, start
+from tests.integration.docker_models import COUNT, READY_SECONDS, build, is_ready, predict, start
 from tests.integration.test_docker_builders import file_system
 from tests.plans import make_plan
 from tests.wheelhouse import make_wheel
@@ -193,7 +193,7 @@ def test_an_image_needs_no_shell_and_writes_to_nothing(
 def test_labels_say_what_an_image_holds(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:
-    """The requirements as they were resolved, without passwords; where the OpenAPI schema is; who built it."""
+    """The requirements as they were resolved, without passwords; the OpenAPI document; who built it."""
     make_wheel(tmp_path / "index/simple/probe", "probe", source="NAME = 'probe'")
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
         environ = {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()}
@@ -203,13 +203,15 @@ def test_labels_say_what_an_image_holds(
     labels = engine.image_labels(release.reference)
     candidate = start(target, release)
 
-    schema = httpx.get(candidate.url + labels["truss.openapi"]).json()
+    assert is_ready(target, candidate)
+    schema = httpx.get(f"{candidate.url}/openapi.json").json()
 
     assert labels["truss.requirements"] == "probe==1.0"
     assert labels["truss.digest"] == release.digest
     assert labels["truss.tool_version"]
     assert schema["openapi"].startswith("3.")
     assert "/predict" in schema["paths"]
+    assert schema == json.loads(labels["truss.openapi"])
 
 
 def test_a_build_tells_what_it_took(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from docker.errors import NotFound
 from tests.fakes import RecordedProgress
 from tests.harness import TRUSS, spawn_truss
 from tests.helpers import build_tree, wait_until
-from tests.integration.docker_models import COUNT, READY_SECONDS, build, is_ready, start
+from tests.integration.docker_models import COUNT, READY_SECONDS, is_ready, start
 from tests.plans import make_plan
 from truss.ports import free_port
 from truss.targets.docker import DockerTarget
@@ -95,15 +95,16 @@ def run_image(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     (container,) = wait_until(
-        lambda: owned(engine, environ["TRUSS_HOME"]), BUILD_SECONDS, what="the container"
+        lambda: owned(engine, environ["TRUSS_HOME"], serving=True), BUILD_SECONDS, what="the container"
     )
     return run, container
 
 
-def owned(engine: EngineCleaner, state: str) -> list[str]:
-    """Return the containers of the commands with a folder for state."""
+def owned(engine: EngineCleaner, state: str, *, serving: bool = False) -> list[str]:
+    """Return the containers of the commands with a folder for state; if asked for, those that listen on a port."""
     found = engine.client.containers(all=True, filters={"label": OWNER_LABEL})
-    return [one["Id"] for one in found if one["Labels"][OWNER_LABEL].startswith(state)]
+    mine = [one for one in found if one["Labels"][OWNER_LABEL].startswith(state)]
+    return [one["Id"] for one in mine if one["Ports"] or not serving]
 
 
 def test_a_run_that_was_killed(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> None:
@@ -207,13 +208,34 @@ def test_types_that_cannot_be_read(
     assert [line for line in progress.details if "truss.openapi" in line] == [note]
 
 
-def test_a_model_without_types_is_not_run(
+def test_an_edit_that_leaves_the_document(
     target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
 ) -> None:
-    """Its label names the route, and nothing waits for a container."""
-    told = RecordedProgress()
-    target.build(make_plan(build_tree(tmp_path / "first", {"model/model.py": COUNT}), docker_model), told)
-    release = build(target, tmp_path, docker_model, COUNT)
+    """Every release has its document; nothing is run for one that an earlier release has already."""
+    told, edited = RecordedProgress(), RecordedProgress()
+    package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
+    first = target.build(make_plan(package, docker_model), told)
+    build_tree(package, {"model/model.py": f"{COUNT}\n# An edit.\n"})
+    second = target.build(make_plan(package, docker_model), edited)
+
+    documents = [engine.image_labels(one.reference)["truss.openapi"] for one in (first, second)]
+    assert first.reference != second.reference
+    assert "/predict" in json.loads(documents[0])["paths"]
+    assert documents[0] == documents[1]
+    assert "read the model's types" in told.details
+    assert "read the model's types" not in edited.details
+
+
+def test_a_document_that_cannot_be_made(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+) -> None:
+    """A model that cannot be imported in a build is tried once, and not with every edit."""
+    told, edited = RecordedProgress(), RecordedProgress()
+    package = build_tree(tmp_path / "package", {"model/model.py": f"import nowhere_at_all\n{COUNT}"})
+    target.build(make_plan(package, docker_model), told)
+    build_tree(package, {"model/model.py": f"import nowhere_at_all\n{COUNT}\n# An edit.\n"})
+    release = target.build(make_plan(package, docker_model), edited)
 
     assert engine.image_labels(release.reference)["truss.openapi"] == "/openapi.json"
-    assert "read the model's types" not in told.details
+    assert "read the model's types" in told.details
+    assert "read the model's types" not in edited.details

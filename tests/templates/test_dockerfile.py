@@ -187,9 +187,10 @@ COPY packages/ /app/
 
 RELEASE = r"""# The code: what changes most often. One LABEL, because each instruction takes the engine a tenth of a second.
 FROM truss-packages:<digest> AS release
-ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS TRUSS_OPENAPI=/openapi.json
+ARG TRUSS_BUILD TRUSS_RELEASE TRUSS_PACKAGE TRUSS_REQUIREMENTS TRUSS_OPENAPI=/openapi.json TRUSS_OPENAPI_OF
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-packages:<digest>" \
       truss.release=$TRUSS_RELEASE truss.package=$TRUSS_PACKAGE truss.requirements=$TRUSS_REQUIREMENTS \
+      truss.openapi_of=$TRUSS_OPENAPI_OF \
       truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
       truss.openapi=$TRUSS_OPENAPI truss.drain_timeout=30.0 truss.gpus=0 \
       truss.secrets=""

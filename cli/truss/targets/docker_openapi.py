@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from docker.types import LogConfig
 
 from truss.context import Context
 from truss.errors import EngineError
+from truss.images import OPENAPI_LABEL, OPENAPI_OF_LABEL, TAG_LENGTH
+from truss.model_types import shape_of
 from truss.stages import OPENAPI
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_owned import owner
@@ -23,12 +26,16 @@ if TYPE_CHECKING:
 
     from truss.images import Image
     from truss.progress import Progress
+    from truss.release import ReleasePlan
 
 SECONDS = 60
 """How long an import may take; that of large libraries takes ten."""
 
 MOST_BYTES = 64 * 1024
 """Of a document: it becomes a label, and labels are listed with images."""
+
+DOCUMENT, MADE_FROM = "TRUSS_OPENAPI", "TRUSS_OPENAPI_OF"
+"""Arguments of the Dockerfile."""
 
 COMMAND = ["/opt/truss/edge/bin/python", "-I", "-m", "truss_server.edge.document"]
 OPTIONS = ["--release", "/app", "--python", "/opt/model/bin/python"]
@@ -37,17 +44,39 @@ APP, CODE = PurePosixPath("app"), PurePosixPath("release")
 """Where the code lies in an image, and in the context that it is built from."""
 
 
-def read_openapi(
-    client: docker.APIClient, environ: Mapping[str, str], release: Image, progress: Progress
-) -> str:
-    """Return the document that a server of a release would show; where its code does not tell, the route of it.
+def openapi_arguments(
+    client: docker.APIClient,
+    environ: Mapping[str, str],
+    plan: ReleasePlan,
+    release: Image,
+    progress: Progress,
+) -> dict[str, str]:
+    """Return what the Dockerfile of a release is given for its document.
+
+    Most edits leave it as it is: where a release of the engine was made from what decides it, its document is taken.
 
     Args:
         client: Of the engine.
         environ: The user's environment.
+        plan: Of the release.
         release: Its image, which need not be there; what it is made from is.
         progress: Told why there is no document.
     """
+    if plan.config.docker_server is not None:
+        return {}
+    shape, key = shape_of(plan.config, plan.files), ""
+    if shape is not None:
+        key = sha256(f"{plan.manifest.model}\n{release.parent}\n{shape}".encode()).hexdigest()[:TAG_LENGTH]
+        with engine_errors("list its images"):
+            known = client.images(filters={"label": f"{OPENAPI_OF_LABEL}={key}"})
+        if known:
+            return {DOCUMENT: known[0]["Labels"][OPENAPI_LABEL], MADE_FROM: key}
+    progress.detail("read the model's types")
+    return {DOCUMENT: _read(client, environ, release, progress), MADE_FROM: key}
+
+
+def _read(client: docker.APIClient, environ: Mapping[str, str], release: Image, progress: Progress) -> str:
+    """Return the document that a server of a release would show; where its code does not tell, the route of it."""
     try:
         with owner(environ) as mine, engine_errors("read the model's types"):
             container = client.create_container(

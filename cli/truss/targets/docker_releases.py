@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
 from truss.indexes import read_indexes
-from truss.model_types import may_be_typed
 from truss.release import Release
 from truss.secrets import needed_secrets
 from truss.stages import base_image, takes_command
@@ -17,7 +16,7 @@ from truss.targets.docker_base import check_base, command_of
 from truss.targets.docker_build import ImageBuilder
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_images import ReleaseImages
-from truss.targets.docker_openapi import read_openapi
+from truss.targets.docker_openapi import openapi_arguments
 from truss.targets.docker_owned import sweep
 from truss_server.protocol import IMAGE_COMMAND_VARIABLE
 
@@ -94,9 +93,7 @@ class DockerReleases:
                 if takes_command(plan):
                     base = base_image(plan)
                     given[IMAGE_COMMAND_VARIABLE] = command_of(self._builder.inspect(base) or {}, base)
-                if may_be_typed(plan.config, plan.files):
-                    progress.detail("read the model's types")
-                    given["TRUSS_OPENAPI"] = read_openapi(self._client, self._environ, images[-1], progress)
+                given |= openapi_arguments(self._client, self._environ, plan, images[-1], progress)
                 self._builder.build(images[-1], progress, given)
         return lacking
 
