@@ -20,6 +20,9 @@ MODEL_LABEL = "truss.model"
 PARENT_LABEL = "truss.parent"
 BUILD_LABEL = "truss.build"
 
+OWN = ("truss-packages:", "truss-data:", "truss-user:", "truss-commands:", "truss-environment:")
+"""Begin the names of images that a release is made from, and that go with it."""
+
 
 class EngineCleaner:
     """An engine, and the removal of what the tests of one session made on it.
@@ -93,14 +96,23 @@ class EngineCleaner:
             parent = image["Labels"].get(PARENT_LABEL, "")
             for tag in image["RepoTags"] or [image["Id"]]:
                 self._remove_image(tag)
-            while parent.startswith(("truss-data:", "truss-user:", "truss-commands:", "truss-environment:")):
+            while parent.startswith(OWN):
                 above = self.image_labels(parent).get(PARENT_LABEL, "")
                 self._remove_image(parent)
                 parent = above
+        for name in self.caches(model):
+            with contextlib.suppress(APIError):
+                self.client.remove_volume(name)
+
+    def caches(self, model: str) -> list[str]:
+        """Return the volumes that keep what a model downloads."""
+        found = self.client.volumes(filters={"label": f"truss.cache={model}"})["Volumes"]
+        return [volume["Name"] for volume in found or ()]
 
     def finish(self) -> None:
         """Remove what the session's tests shared, and nobody else has built upon."""
         for kind in (
+            "truss-packages",
             "truss-data",
             "truss-user",
             "truss-commands",

@@ -34,6 +34,9 @@ _REMARKS = """\
 
 Keys that only a cloud has a use for are accepted, kept for the model, and named once by `truss push`: {unused}.
 
+`model_cache` and `weights` are among them: a model downloads its checkpoints itself, and only once.
+On docker they are kept for its next release ([images.md](images.md)).
+
 ## Requirements
 
 A package whose model imports `fastapi` or `starlette` without listing them gets them: asking by importing is asking.

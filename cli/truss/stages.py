@@ -32,6 +32,9 @@ BUILD_FOLDER = SETTINGS.parent
 SOURCES = PurePosixPath("sources")
 """Below that folder: what the requirements are read from."""
 
+CACHE = PurePosixPath("/home/truss/.cache")
+"""Inside a container: where libraries keep what they download, checkpoints above all."""
+
 LOCK = PurePosixPath("/opt/model/requirements.lock")
 """Inside an image: what the requirements came to."""
 
@@ -111,7 +114,7 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
         f"install the server on {base}",
         (_ours("requirements.txt"), *_server_files()),
         (WHEELS,),
-        values={"port": EDGE_PORT, "ready": READY, "python": python},
+        values={"port": EDGE_PORT, "ready": READY, "python": python, "cache": CACHE},
         installs=True,
     )
     if plan.requirements:

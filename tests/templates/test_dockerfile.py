@@ -95,8 +95,8 @@ RUN /opt/truss/edge/bin/python -m compileall -q --invalidation-mode unchecked-ha
  && echo /opt/truss/server >"$(/opt/truss/edge/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/truss_server.pth" \
  && echo 'truss:x:10001:10001::/home/truss:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'truss:x:10001:' >>/etc/group \
- && mkdir -p /app /home/truss /opt/truss/build/bin /opt/truss/build/cache /opt/truss/build/settings /opt/truss/build/sources /opt/truss/build/wheels \
- && chown 10001:10001 /home/truss
+ && mkdir -p /app /home/truss/.cache /opt/truss/build/bin /opt/truss/build/cache /opt/truss/build/settings /opt/truss/build/sources /opt/truss/build/wheels \
+ && chown -R 10001:10001 /home/truss
 # The release in /app belongs to root: a model writes to its home and to /tmp.
 ENV HOME=/home/truss
 USER 10001:10001

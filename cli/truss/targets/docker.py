@@ -16,6 +16,7 @@ from truss.gpus import explain_start, gpus_here
 from truss.images import DRAIN_LABEL, GPUS_LABEL, MODEL_LABEL, SECRETS_LABEL
 from truss.ports import free_port, is_taken
 from truss.state import locked, state_folder
+from truss.targets.docker_cache import cache_mount, prune_caches
 from truss.targets.docker_container import (
     CANDIDATE,
     ENVIRONMENT_LABEL,
@@ -135,6 +136,7 @@ class DockerTarget:
                 EngineError
             ):  # the push has happened, and the next one removes what this one does not
                 prune(self._client, candidate.model)
+                prune_caches(self._client)
 
     def discard(self, candidate: Deployment) -> None:
         """Remove a candidate and put back what it replaced; see `Target.discard`."""
@@ -214,6 +216,7 @@ class DockerTarget:
         mounts = MountedSecrets.of(self._environ, release.model, environment).mount(
             asked.get(SECRETS_LABEL, "").split()
         )
+        mounts.append(cache_mount(self._client, release))
         gpus = self._gpus_of(release)
         self._client.create_container(
             release.reference,
