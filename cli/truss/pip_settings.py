@@ -60,8 +60,14 @@ SETTINGS = PurePosixPath("/opt/truss/build/settings")
 BESIDE = SETTINGS.parent
 """Where the folders of a context that hold settings and packages are in there."""
 
-PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC = "pip.conf", "uv.env", "certificates.pem", "netrc"
-SECRETS = (PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC)
+PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC, APT_CONF = (
+    "pip.conf",
+    "uv.env",
+    "certificates.pem",
+    "netrc",
+    "apt.conf",
+)
+SECRETS = (PIP_CONF, UV_ENV, CERTIFICATE_FILE, NETRC, APT_CONF)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,11 @@ class PipSettings:
     secrets: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()
     given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest file that is a secret of a build."""
+        return max((member.size for member in self.members), default=0)
 
     def giving(self, values: Mapping[str, str]) -> PipSettings:
         """Return the settings with more secrets, whose values are to be shown nowhere."""
@@ -169,27 +180,27 @@ def _write(path: Path, content: bytes) -> None:
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments of a build that lead it through the user's proxies.
 
-    What is for all is said for each: neither apt nor Docker's first builder knows ALL_PROXY.
+    Each is said in capitals and not: apt knows the latter only. What is for all is said for each: neither apt nor
+    Docker's first builder knows ALL_PROXY.
     """
-    names = [name for upper in PROXIES for name in (upper, upper.lower())]
-    found = {name: environ[name] for name in names if environ.get(name)}
-    if everything := found.get("ALL_PROXY") or found.get("all_proxy"):
-        for name in ("http_proxy", "https_proxy"):
-            if not {name, name.upper()} & found.keys():
-                found |= {name: everything, name.upper(): everything}
-    return found
+    said = {name: environ.get(name.lower()) or environ.get(name) or "" for name in PROXIES}
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        said[name] = said[name] or said["ALL_PROXY"]
+    return {each: value for name, value in said.items() if value for each in (name, name.lower())}
 
 
 def _certificates(indexes: Indexes) -> tuple[Member, ...]:
-    """Return the user's certificates as a file for the context."""
+    """Return the user's certificates as a file for the context, and one that names them to apt."""
     path = indexes.certificates
     if path is None:
         return ()
     try:
-        return (Member(FOLDER / CERTIFICATE_FILE, path.read_bytes()),)
+        content = path.read_bytes()
     except OSError as exc:
         hint = "PIP_CERT, REQUESTS_CA_BUNDLE, SSL_CERT_FILE and `cert` in pip.conf name it."
         raise BuildError(f"The certificates {path} cannot be read: {exc.strerror}.", hint=hint) from exc
+    trust = f'Acquire::https::CAInfo "{SETTINGS / CERTIFICATE_FILE}";\n'
+    return Member(FOLDER / CERTIFICATE_FILE, content), Member(FOLDER / APT_CONF, trust.encode())
 
 
 def sent_wheels(indexes: Indexes, context: Iterable[Member]) -> tuple[Member, ...]:
@@ -242,6 +253,7 @@ def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str, mo
         "UV_HTTP_TIMEOUT": indexes.timeout,
         "UV_ARGUMENTS": "--no-index" if indexes.no_index else "",  # uv has no variable for it
         "NETRC": str(SETTINGS / NETRC) if indexes.logins else "",
+        "APT_CONFIG": str(SETTINGS / APT_CONF) if indexes.certificates else "",
         **dict.fromkeys(CERTIFICATE_VARIABLES, " ".join(pip["cert"])),
     }
     values = {**more, **UV_ALWAYS} | {name: value for name, value in said.items() if value}

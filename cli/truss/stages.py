@@ -18,7 +18,7 @@ from truss.variables import variable_names
 from truss_server.protocol import MANIFEST, READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from importlib.resources.abc import Traversable
 
     from truss.release import PackageFile, ReleasePlan
@@ -32,7 +32,10 @@ BUILD_FOLDER = SETTINGS.parent
 SOURCES = PurePosixPath("sources")
 """Below that folder: what the requirements are read from."""
 
-CACHE = PurePosixPath("/home/truss/.cache")
+HOME = PurePosixPath("/home/truss")
+"""Inside a container: the home of whoever the server runs as."""
+
+CACHE = HOME / ".cache"
 """Inside a container: where libraries keep what they download, checkpoints above all."""
 
 LOCK = PurePosixPath("/opt/model/requirements.lock")
@@ -98,8 +101,7 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
     base = base_image(plan)
     python = plan.config.base_image.python_executable_path or "python3"
     if wanted := (*plan.config.system_packages, *_server_packages(plan)):
-        packages = _shell_words(wanted)
-        yield Stage("system", "install the system packages", values={"packages": packages})
+        yield _system(base, _shell_words(wanted))
     yield Stage(
         "uv",
         f"install uv on {base}",
@@ -130,6 +132,18 @@ def stages(plan: ReleasePlan) -> Iterator[Stage]:
     yield _release(plan)
 
 
+def _system(base: str, packages: str) -> Stage:
+    """Return the stage of the system packages."""
+    script = (
+        f"{USERS_SETTINGS}; command -v apt-get >/dev/null"
+        f' || {{ echo "system_packages needs an image with apt-get, and {base} has none" >&2; exit 1; }};'
+        " apt-get update;"
+        f" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {packages};"
+        " apt-get clean; rm -rf /var/lib/apt/lists/*"
+    )
+    return _running("system", "install the system packages", [("/bin/sh", "-ec", script)])
+
+
 def takes_command(plan: ReleasePlan) -> bool:
     """Return whether a release is started by the command of its base image."""
     server = plan.config.docker_server
@@ -156,24 +170,36 @@ def _environment(plan: ReleasePlan) -> Stage:
 
 def _commands(plan: ReleasePlan) -> Stage:
     """Return the stage of the build commands."""
-    commands = tuple(_shell(command) for command in plan.config.build_commands)
+    commands = [_shell(command) for command in plan.config.build_commands]
     mapped = plan.config.build.secret_to_path_mapping
     # Empty, and no older than the server: then it is what the secret was mounted upon, and none of the base image.
     empty = "; ".join(f"[ -s {path} ] || [ {path} -ot {OLDER} ] || rm -f {path}" for path in mapped.values())
-    tidy = ("/bin/sh", "-ec", empty) if mapped else ()
+    # What root has made in its home, a cache of pip for example, is the model's to write to.
+    script = "; ".join(filter(None, (empty, f"chown -R {UID}:{UID} {HOME}")))
+    return _running("commands", "run the build commands", commands, mapped, ("/bin/sh", "-ec", script))
+
+
+def _running(
+    kind: str,
+    purpose: str,
+    commands: Sequence[tuple[str, ...]],
+    mapped: Mapping[str, str] | None = None,
+    tidy: tuple[str, ...] = (),
+) -> Stage:
+    """Return a stage that is made by commands, which have the user's settings and secrets."""
+    mapped = mapped or {}
     values = {
         "commands": [json.dumps(command) for command in commands],
         "mapped": mapped,
         "tidy": json.dumps(tidy),
     }
     return Stage(
-        "commands",
-        "run the build commands",
-        (),
-        (WHEELS,),
-        values,
+        kind,
+        purpose,
+        folders=(WHEELS,),
+        values=values,
         installs=True,
-        commands=commands,
+        commands=tuple(commands),
         secrets=mapped,
         tidy=tidy,
     )

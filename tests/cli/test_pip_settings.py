@@ -151,17 +151,17 @@ def test_proxies_are_handed_on_and_written_nowhere() -> None:
     """Docker keeps these arguments out of images by itself; empty ones are as if they were not set."""
     environ = {"HTTPS_PROXY": "http://me:secret@proxy.test:3128", "no_proxy": "", "LANG": "C", **NO_FILES}
 
-    assert proxies(environ) == {"HTTPS_PROXY": "http://me:secret@proxy.test:3128"}
+    proxy = "http://me:secret@proxy.test:3128"
+    assert proxies(environ) == {"HTTPS_PROXY": proxy, "https_proxy": proxy}
     assert "secret" not in "".join(sent(pip_settings(environ)).values())
 
 
 def test_a_proxy_for_all_is_one_for_each() -> None:
-    """Docker's first builder and apt know no ALL_PROXY; what is said of one of them counts more."""
+    """Docker's first builder and apt know no ALL_PROXY, and apt no capitals; what is said of one counts more."""
     told = proxies({"all_proxy": "http://proxy.test:1", "https_proxy": "http://other.test:2"})
 
     assert told["HTTP_PROXY"] == told["http_proxy"] == "http://proxy.test:1"
-    assert told["https_proxy"] == "http://other.test:2"
-    assert "HTTPS_PROXY" not in told
+    assert told["HTTPS_PROXY"] == told["https_proxy"] == "http://other.test:2"
 
 
 def test_without_settings_there_are_files_all_the_same() -> None:

@@ -58,9 +58,9 @@ class Commands:
 
     def __init__(self, engine: EngineCleaner, target: DockerTarget, model: str, folder: Path) -> None:
         self.progress = RecordedProgress()
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TRUSS_HOME": str(folder / "state")}
+        state = folder / 'state, "mine"'
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TRUSS_HOME": str(state)}
         self._engine, self._target, self._model, self._folder = engine, target, model, folder
-        (folder / "state").mkdir()
         self.secrets = SecretStore.of(self.environ)
 
     def image(self, commands: list[str], **mapped: str) -> Image:
@@ -155,10 +155,16 @@ def test_a_command_reads_a_secret_that_is_nowhere_afterwards(
 
 @BUILDERS
 def test_what_a_command_meets(commands: Commands, engine: EngineCleaner, find: Finds) -> None:
-    """A secret that any user may read, nothing of the build in the environment; an empty file of the base stays."""
+    """A secret that any user may read, nothing of the build in the environment, a home that becomes the model's.
+
+    An empty file of the base image stays, though a secret was mounted upon it.
+    """
     commands.secrets.set("token", TOKEN)
     image = commands.image(
-        ["stat -c %a /token >/opt/mode; env >/opt/environment; test -s /etc/.pwd.lock"],
+        [
+            "stat -c %a /token >/opt/mode; env >/opt/environment; test -s /etc/.pwd.lock",
+            "mkdir -p ~/.cache/mine",
+        ],
         token="/token",
         of_the_base="/etc/.pwd.lock",
     )
@@ -169,6 +175,8 @@ def test_what_a_command_meets(commands: Commands, engine: EngineCleaner, find: F
     assert "etc/.pwd.lock" in file_system(engine, tag)
     assert read_file(engine, tag, "/opt/mode") == "444\n"
     assert "TRUSS_BUILD" not in read_file(engine, tag, "/opt/environment")
+    with tarfile.open(fileobj=io.BytesIO(engine.files(tag, "/home/truss/.cache"))) as home:
+        assert {(entry.uid, entry.gid) for entry in home} == {(10001, 10001)}
 
 
 def test_both_builders_make_the_same_of_commands(commands: Commands, engine: EngineCleaner) -> None:

@@ -58,6 +58,30 @@ def test_an_image_that_is_not_debian_like(
     assert engine.client.containers(all=True, quiet=True) == before
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("ONBUILD COPY . /kept/", "has ONBUILD instructions, which would copy the settings of the build."),
+        ("VOLUME /opt", "declares /opt as a volume: what a build puts there is lost."),
+    ],
+)
+def test_an_image_that_does_more_than_to_be_built_upon(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path, case: tuple[str, str]
+) -> None:
+    """A password of an index would stay in it, or the server would be lost: it is refused before anything is built."""
+    instruction, why = case
+    base = f"{docker_model}-base:1"
+    dockerfile = f"FROM python:3.11-slim\nLABEL truss.model={docker_model}\n{instruction}\n"
+    (tmp_path / "Dockerfile").write_text(dockerfile)
+    for event in engine.client.build(path=str(tmp_path), tag=base, rm=True, decode=True):
+        assert "error" not in event, event
+
+    with pytest.raises(BuildError) as caught:
+        build(target, tmp_path, docker_model, COUNT, base_image={"image": base})
+
+    assert caught.value.message == f"The base image {base} {why}"
+
+
 @pytest.fixture
 def two_pythons(engine: EngineCleaner, docker_model: str, tmp_path: Path) -> str:
     """Give an image whose first python3 is a 3.9, and that has a newer one from Debian."""

@@ -23,11 +23,13 @@ FROM python:3.11-slim AS system
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="python:3.11-slim" truss.base="sha256:1234"
 USER root
-RUN command -v apt-get >/dev/null \
- || { echo "system_packages needs an image with apt-get, and python:3.11-slim has none" >&2; exit 1; }
-RUN apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ffmpeg \
- && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf,mode=0444 \
+    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env,mode=0444 \
+    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem,mode=0444 \
+    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc,mode=0444 \
+    --mount=type=secret,id=settings/apt.conf,target=/opt/truss/build/settings/apt.conf,mode=0444 \
+    --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
+    ["/bin/sh", "-ec", "if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; command -v apt-get >/dev/null || { echo \"system_packages needs an image with apt-get, and python:3.11-slim has none\" >&2; exit 1; }; apt-get update; DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ffmpeg; apt-get clean; rm -rf /var/lib/apt/lists/*"]
 """
 
 UV = r"""# uv, which installs what the images below need: it is in none of them, and the same for all models with this base.
@@ -35,6 +37,7 @@ FROM truss-system:<digest> AS uv-install
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
 USER root
+SHELL ["/bin/sh", "-c"]
 RUN command -v python3 >/dev/null \
  || { echo "python:3.11-slim has no python3: add python3 and python3-venv to system_packages" >&2; exit 1; }; \
     python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' \
@@ -48,7 +51,7 @@ RUN command -v python3 >/dev/null \
 COPY uv.txt /opt/truss/build/
 COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
-RUN for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+RUN unset PIP_USER PIP_TARGET PIP_PREFIX; for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
       $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
     done; [ $python != false ]; $python -m venv /opt/truss/build/venv \
  && PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf NETRC=/opt/truss/build/settings/netrc \
@@ -69,6 +72,7 @@ FROM truss-system:<digest> AS server-install
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
 USER root
+SHELL ["/bin/sh", "-c"]
 COPY requirements.txt /opt/truss/build/
 COPY --from=truss-uv:<digest> /bin/ /opt/truss/build/bin/
 COPY settings/ /opt/truss/build/settings/
@@ -85,6 +89,7 @@ FROM truss-system:<digest> AS server
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD truss.parent="truss-system:<digest>" truss.base="sha256:1234"
 USER root
+SHELL ["/bin/sh", "-c"]
 COPY --from=server-install /opt/model/ /opt/model/
 COPY --from=server-install /opt/truss/edge/ /opt/truss/edge/
 COPY server/ /opt/truss/server/
@@ -123,7 +128,8 @@ RUN . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
     -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
- && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
+ && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock \
+ && rm -f /tmp/uv-*.lock
 
 FROM truss-server:<digest> AS environment
 ARG TRUSS_BUILD
@@ -138,17 +144,19 @@ LABEL truss.build=$TRUSS_BUILD truss.parent="truss-server:<digest>"
 USER root
 RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build/bin \
     --mount=type=cache,id=truss-uv,target=/opt/truss/build/cache \
-    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf \
-    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env \
-    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem \
-    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc \
+    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf,mode=0444 \
+    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env,mode=0444 \
+    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem,mode=0444 \
+    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc,mode=0444 \
+    --mount=type=secret,id=settings/apt.conf,target=/opt/truss/build/settings/apt.conf,mode=0444 \
     --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
     --mount=type=bind,source=sources,target=/opt/truss/build/sources \
     . /opt/truss/build/settings/uv.env \
  && /opt/truss/build/bin/uv pip install $UV_ARGUMENTS --python /opt/model/bin/python \
     -r /opt/truss/build/sources/requirements.txt \
  && /opt/truss/build/bin/uv pip freeze --quiet --python /opt/model/bin/python >/opt/model/requirements.lock \
- && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock
+ && sed -E -i 's|^.* @ file:///opt/truss/build/sources/([^#]*).*$|./\1|' /opt/model/requirements.lock \
+ && rm -f /tmp/uv-*.lock
 USER 10001:10001
 """
 
@@ -160,14 +168,15 @@ USER root
 WORKDIR /app
 RUN --mount=type=bind,from=truss-uv:<digest>,source=/bin,target=/opt/truss/build/bin \
     --mount=type=cache,id=truss-uv,target=/opt/truss/build/cache \
-    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf \
-    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env \
-    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem \
-    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc \
+    --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pip.conf,mode=0444 \
+    --mount=type=secret,id=settings/uv.env,target=/opt/truss/build/settings/uv.env,mode=0444 \
+    --mount=type=secret,id=settings/certificates.pem,target=/opt/truss/build/settings/certificates.pem,mode=0444 \
+    --mount=type=secret,id=settings/netrc,target=/opt/truss/build/settings/netrc,mode=0444 \
+    --mount=type=secret,id=settings/apt.conf,target=/opt/truss/build/settings/apt.conf,mode=0444 \
     --mount=type=bind,source=wheels,target=/opt/truss/build/wheels \
     --mount=type=secret,id=token,target=/root/token,mode=0444,required=true \
     ["/bin/sh", "-ec", "unset TRUSS_BUILD; export PATH=/opt/model/bin:$PATH PIP_PYTHON=/opt/model/bin/python VIRTUAL_ENV=/opt/model; if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; echo \"a b\" > /opt/c"]
-RUN ["/bin/sh", "-ec", "[ -s /root/token ] || [ /root/token -ot /opt/truss/edge/pyvenv.cfg ] || rm -f /root/token"]
+RUN ["/bin/sh", "-ec", "[ -s /root/token ] || [ /root/token -ot /opt/truss/edge/pyvenv.cfg ] || rm -f /root/token; chown -R 10001:10001 /home/truss"]
 USER 10001:10001
 """
 
@@ -206,7 +215,8 @@ def test_the_dockerfiles_of_a_package_that_takes_all_images(tmp_path: Path) -> N
     images = plan_images(plan, "sha256:1234")
 
     names = {image.kind: ["Dockerfile"] for image in images}
-    names |= {"environment": ["Dockerfile", "Dockerfile.buildkit"], "commands": ["Dockerfile.buildkit"]}
+    names |= {kind: ["Dockerfile.buildkit"] for kind in ("system", "commands")}
+    names["environment"] += ["Dockerfile.buildkit"]
 
     rendered = [
         re.sub(r"(:|digest=)[0-9a-f]{12,}\b", r"\1<digest>", member.content.decode())

@@ -58,7 +58,7 @@ def failure(image: Image, settings: PipSettings, lines: Iterable[str], code: int
     said, hints = list(lines), []
     if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
-    if settings.unseen and any(NOT_FOUND.search(line) for line in said):
+    if settings.unseen and image.kind != "system" and any(NOT_FOUND.search(line) for line in said):
         hints.append(
             f"The index {', '.join(settings.unseen)} is a folder of this machine, which no build inside Docker sees: "
             "name its packages in PIP_FIND_LINKS or the URL of a server, or push with `--target local`."

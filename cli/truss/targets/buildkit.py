@@ -38,6 +38,9 @@ SILENCE_LIMIT_SECONDS = 1800
 END_LIMIT_SECONDS = 10.0
 PIECE_BYTES = 65536
 
+ELSEWHERE = {"BUILDX_BUILDER", "DOCKER_DEFAULT_PLATFORM"}
+"""Variables that have the command line build elsewhere, or for another machine than the engine's."""
+
 SAID = re.compile(r"#(\d+) (?:(?P<time>\d+\.\d+) (?P<text>.*)|ERROR: (?P<error>.*))")
 CODE = re.compile(r"exit code: (\d+)")
 
@@ -86,7 +89,7 @@ class BuildKit:
         """
         with tempfile.TemporaryDirectory(dir=folder) as place:
             files = settings.write(Path(place))
-            secrets = [word for name, path in files.items() for word in ("--secret", f"id={name},src={path}")]
+            secrets = [word for name, path in files.items() for word in ("--secret", _field(name, path))]
             # Values come from the environment: those of a command line are for everybody to read.
             named = [word for name in arguments for word in ("--build-arg", name)]
             command = [self._program, "build", "--progress=plain", "--file", BUILDKIT_DOCKERFILE]
@@ -214,9 +217,15 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def _field(name: str, path: Path) -> str:
+    """Return how a secret is named to the command line, which reads it as a line of CSV."""
+    source = f"src={path}".replace('"', '""')
+    return f'id={name},"{source}"'
+
+
 def _with_buildkit(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a build by the engine's own BuildKit, where the images are that ours stand upon."""
-    kept = {name: value for name, value in environ.items() if name != "BUILDX_BUILDER"}
+    kept = {name: value for name, value in environ.items() if name not in ELSEWHERE}
     return {"PATH": os.defpath, **kept, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 

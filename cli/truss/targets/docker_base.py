@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
 
 from truss.errors import BuildError
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_owned import owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import docker
 
+OURS = PurePosixPath("/opt/truss")
+"""Where the server is in an image."""
+
 NEEDED = ("/usr/bin/dpkg", "/bin/sh")
 """Every Debian, Ubuntu and what is made of them has these; slim ones do, too."""
 
 
-def check_base(client: docker.APIClient, name: str) -> None:
+def check_base(client: docker.APIClient, environ: Mapping[str, str], name: str) -> None:
     """Look into a base image of the user's own.
 
     Raises:
-        BuildError: It is no Debian-like one.
+        BuildError: It is no Debian-like one, or would keep a build's files or lose them.
     """
-    with engine_errors(f"look into the image {name}"):
-        container = client.create_container(name, ["nothing"])["Id"]
+    with owner(environ) as mine, engine_errors(f"look into the image {name}"):
+        config: Mapping[str, Any] = client.inspect_image(name)["Config"]  # type: ignore[no-untyped-call]
+        _check_config(config, name)
+        container = client.create_container(name, ["nothing"], name=mine.container, labels=mine.labels)["Id"]
         try:
             missing = next((path for path in NEEDED if not _has(client, container, path)), None)
         finally:
@@ -36,6 +43,25 @@ def check_base(client: docker.APIClient, name: str) -> None:
             f"The base image {name} is no Debian-like one: it has no {missing}.",
             hint="Name one that is made from Debian or Ubuntu in `base_image`, such as python:3.12-slim; "
             "Alpine and distroless images are none.",
+        )
+
+
+def _check_config(config: Mapping[str, Any], name: str) -> None:
+    """Refuse an image that does more in a build than to be built upon.
+
+    Raises:
+        BuildError: It does.
+    """
+    if config.get("OnBuild"):
+        raise BuildError(
+            f"The base image {name} has ONBUILD instructions, which would copy the settings of the build.",
+            hint="Name one without, such as the one it is made from.",
+        )
+    lost = [path for path in config.get("Volumes") or () if PurePosixPath(path) in (OURS, *OURS.parents)]
+    if lost:
+        raise BuildError(
+            f"The base image {name} declares {lost[0]} as a volume: what a build puts there is lost.",
+            hint="Name one without it, such as the one it is made from.",
         )
 
 

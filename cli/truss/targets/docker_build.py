@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 
 from truss.errors import BuildError, EngineError
 from truss.images import BUILD_LABEL, RELEASE_LABEL
@@ -21,8 +21,8 @@ from truss.stages import BUILD_ARG
 from truss.targets.build_output import SHOWN_LINES, Lines, could_not, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_commands import run_commands
-from truss.targets.docker_engine import engine_errors, explanation, is_podman
-from truss.targets.docker_owned import owner
+from truss.targets.docker_engine import engine_errors, explanation, is_podman, with_address
+from truss.targets.docker_owned import clear_build, owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from truss.images import Image
     from truss.pip_settings import PipSettings
     from truss.progress import Progress
+
+MOST_SECRET_BYTES = 500 * 1024
+"""What BuildKit mounts of a file at most; with a larger bundle of certificates the first builder does the work."""
 
 CLEAN_LIMIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -60,7 +63,7 @@ class ImageBuilder:
     ) -> None:
         self._client = client
         self._environ = environ
-        self._buildkit = cache(lambda: None if is_podman(client) else buildkit(environ))
+        self._buildkit = cache(lambda: None if is_podman(client) else buildkit(with_address(environ)))
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows of an image, None where it has none of that name."""
@@ -95,17 +98,18 @@ class ImageBuilder:
         settings = settings.giving(needed_secrets(image.secrets, self._environ))
         given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
-        try:
-            if buildkit := self._buildkit() if image.installs else None:
-                with owner(self._environ) as mine:
+        fits = image.installs and settings.largest <= MOST_SECRET_BYTES
+        with owner(self._environ) as mine:
+            mine.build.write_text(build_id, encoding="utf-8")
+            try:
+                if buildkit := self._buildkit() if fits else None:
                     buildkit.build(image, settings, given, progress, mine.folder)
-            elif image.commands:
-                with owner(self._environ) as mine:
+                elif image.commands:
                     run_commands(self._client, image, settings, given, progress, mine=mine)
-            else:
-                self._build_classic(image, settings, given, progress)
-        finally:
-            self._clean(build_id)
+                else:
+                    self._build_classic(image, settings, given, progress)
+            finally:
+                self._clean(build_id)
 
     def _build_classic(
         self, image: Image, settings: PipSettings, arguments: Mapping[str, str], progress: Progress
@@ -155,22 +159,13 @@ class ImageBuilder:
 
         The engine ends an interrupted build a moment after its client went away. What a killed one left goes, too.
         """
-        label = f"{BUILD_LABEL}={build_id}"
         deadline = time.monotonic() + CLEAN_LIMIT_SECONDS
         with suppress(EngineError), engine_errors("clean up after the build"):
-            while running := self._client.containers(all=True, filters={"label": label}):
-                for container in running:
-                    with suppress(NotFound):
-                        self._client.remove_container(container, force=True, v=True)
-                if time.monotonic() > deadline:
-                    break
+            while clear_build(self._client, build_id) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-            # A user's own image upon a release has all labels of it.
-            for filters in (
-                {"label": label},
-                {"label": BUILD_LABEL, "label!": RELEASE_LABEL, "until": STALE},
-            ):
-                self._client.prune_images({"dangling": True, **filters})  # type: ignore[no-untyped-call]
+            # Of others, too. A user's own image upon a release has all labels of it.
+            filters = {"dangling": True, "label": BUILD_LABEL, "label!": RELEASE_LABEL, "until": STALE}
+            self._client.prune_images(filters)  # type: ignore[no-untyped-call]
 
 
 def _follow(

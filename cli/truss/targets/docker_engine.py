@@ -36,7 +36,7 @@ def connect(environ: Mapping[str, str]) -> docker.APIClient:
     Raises:
         EngineError: None does within two seconds.
     """
-    address = environ.get("DOCKER_HOST") or _address_of_context()
+    address = _address(environ)
     if not _is_here(address):
         raise EngineError(
             f"The Docker engine at {address} is on another machine; deployments run on this one.",
@@ -96,10 +96,22 @@ def explanation(error: APIError) -> str:
     return str(error.explanation or error)
 
 
-def _address_of_context() -> str:
-    """Return the address of the engine that `docker context use` chose: Docker Desktop, Colima and rootless do."""
+def with_address(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Docker's own command line takes the engine that `connect` takes."""
+    kept = {name: value for name, value in environ.items() if name != "DOCKER_CONTEXT"}
+    return {**kept, "DOCKER_HOST": _address(environ)}
+
+
+def _address(environ: Mapping[str, str]) -> str:
+    """Return the address of the engine that is meant: of DOCKER_HOST, of DOCKER_CONTEXT, or of the chosen context.
+
+    `docker context use` chooses one, as Docker Desktop, Colima and rootless engines do.
+    """
+    if address := environ.get("DOCKER_HOST"):
+        return address
     try:
-        context = docker.ContextAPI.get_current_context()
+        name = environ.get("DOCKER_CONTEXT")
+        context = docker.ContextAPI.get_context(name) if name else docker.ContextAPI.get_current_context()
     except FOREIGN:
         return DEFAULT_ADDRESS
     return getattr(context, "Host", None) or DEFAULT_ADDRESS

@@ -13,6 +13,7 @@ from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_owned import owner
 from truss.variables import without_secrets
 
 if TYPE_CHECKING:
@@ -41,11 +42,18 @@ class ReleaseImages:
 
     Args:
         client: Of the engine.
+        environ: The user's environment.
         inspect: Returns what the engine knows of an image, None where it has none of that name.
     """
 
-    def __init__(self, client: docker.APIClient, inspect: Callable[[str], dict[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        client: docker.APIClient,
+        environ: Mapping[str, str],
+        inspect: Callable[[str], dict[str, Any] | None],
+    ) -> None:
         self._client = client
+        self._environ = environ
         self._inspect = inspect
 
     def arguments(self, plan: ReleasePlan, images: tuple[Image, ...]) -> dict[str, str]:
@@ -92,8 +100,8 @@ class ReleaseImages:
 
     def _installed(self, tag: str) -> str:
         """Return what the requirements of an image came to: pins, one a line, without what is secret in their URLs."""
-        with engine_errors("read what was installed"):
-            container = self._client.create_container(tag)["Id"]
+        with owner(self._environ) as mine, engine_errors("read what was installed"):
+            container = self._client.create_container(tag, name=mine.container, labels=mine.labels)["Id"]
             try:
                 pieces, _ = self._client.get_archive(container, str(LOCK))
                 content = io.BytesIO(b"".join(pieces))

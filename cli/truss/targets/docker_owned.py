@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from truss.errors import EngineError
+from truss.images import BUILD_LABEL
 from truss.state import Lock, is_held, locked, state_folder
 from truss.targets.docker_engine import engine_errors
 
@@ -51,6 +52,11 @@ class Owner:
         """What its container bears."""
         return {OWNER_LABEL: str(self.folder)}
 
+    @property
+    def build(self) -> Path:
+        """A file with the id of the build that it has under way, for who clears away after it."""
+        return self.folder / "build"
+
 
 @contextmanager
 def owner(environ: Mapping[str, str]) -> Iterator[Owner]:
@@ -86,7 +92,20 @@ def sweep(client: docker.APIClient, environ: Mapping[str, str]) -> None:
             if not _lives(one):
                 with suppress(APIError):  # there is none, mostly; one whose image is made bears no such label
                     client.remove_container(one.container, force=True, v=True)
+                if one.build.exists():
+                    clear_build(client, one.build.read_text(encoding="utf-8"))
                 shutil.rmtree(one.folder, ignore_errors=True)
+
+
+def clear_build(client: docker.APIClient, build_id: str) -> bool:
+    """Remove the containers and the unnamed images of a build; return whether there were containers."""
+    label = f"{BUILD_LABEL}={build_id}"
+    containers = client.containers(all=True, filters={"label": label})
+    for found in containers:
+        with suppress(NotFound):
+            client.remove_container(found, force=True, v=True)
+    client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
+    return bool(containers)
 
 
 def _folder(environ: Mapping[str, str]) -> Path:

@@ -45,7 +45,7 @@ class DockerReleases:
         self._client = client
         self._environ = environ
         self._builder = ImageBuilder(client, environ)
-        self._images = ReleaseImages(client, self._builder.inspect)
+        self._images = ReleaseImages(client, environ, self._builder.inspect)
 
     def preview(self, plan: ReleasePlan) -> list[tuple[Image, bool]]:
         """Return the images of a release, each with whether building the release would build it."""
@@ -67,7 +67,7 @@ class DockerReleases:
             missing = self._images.missing(images)
         needed_secrets((name for image in missing for name in image.secrets), self._environ)
         if plan.config.base_image.image and any(not image.needs for image in missing):
-            check_base(self._client, base_image(plan))
+            check_base(self._client, self._environ, base_image(plan))
         for image in missing:
             begin = time.monotonic()
             if image is not images[-1]:

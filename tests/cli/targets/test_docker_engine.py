@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from truss.errors import EngineError
-from truss.targets.docker_engine import CONNECT_LIMIT_SECONDS, connect, engine_errors
+from truss.targets.docker_engine import CONNECT_LIMIT_SECONDS, connect, engine_errors, with_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,10 @@ def test_an_engine_elsewhere_is_refused(address: str) -> None:
 
 
 def test_the_engine_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without DOCKER_HOST the engine is the one `docker context use` chose."""
+    """Without DOCKER_HOST the engine is that of DOCKER_CONTEXT, else the one `docker context use` chose.
+
+    Docker's own command line is told which.
+    """
     name = "elsewhere"
     folder = tmp_path / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
     folder.mkdir(parents=True)
@@ -142,8 +145,14 @@ def test_the_engine_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (folder / "meta.json").write_text(
         json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": endpoint}})
     )
-    (tmp_path / "config.json").write_text(json.dumps({"currentContext": name}))
+    (tmp_path / "config.json").write_text("{}")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
+    with pytest.raises(EngineError, match=r"engine\.sock"):
+        connect({"DOCKER_CONTEXT": name})
+    told = with_address({"DOCKER_CONTEXT": name, "A": "b"})
+    assert told == {"A": "b", "DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}
+
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": name}))
     with pytest.raises(EngineError, match=r"engine\.sock"):
         connect({})
