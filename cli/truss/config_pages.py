@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from truss.config import TrussConfig
+from truss.config_schema import EditorSchema
 from truss.config_sections import section_of
 from truss.yaml_source import in_a_line
 
@@ -61,7 +62,7 @@ def format_config(config: TrussConfig, *, as_json: bool) -> str:
 
 def format_schema() -> str:
     """Return the JSON schema of config.yaml."""
-    return json.dumps(TrussConfig.model_json_schema(), indent=2) + "\n"
+    return json.dumps(TrussConfig.model_json_schema(schema_generator=EditorSchema), indent=2) + "\n"
 
 
 def format_page() -> str:

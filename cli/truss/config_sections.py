@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -104,7 +104,8 @@ def section_of(annotation: Any, *, in_lists: bool = False) -> type[Section] | No
 
 def _arms(annotation: Any) -> set[Any]:
     """Return what a value may be."""
-    return {*(get_args(annotation) or (annotation,))}
+    arms = get_args(annotation) or (annotation,)
+    return {get_args(arm)[0] if get_origin(arm) is Annotated else arm for arm in arms}
 
 
 class BaseImage(Section):
