@@ -14,7 +14,8 @@ from pydantic import (
 
 from truss.config_commands import BuildCommands  # noqa: TC001 pydantic reads annotations
 from truss.config_problems import explain
-from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Runtime, Section
+from truss.config_runtime import Runtime
+from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Section
 from truss.config_values import (
     CONFIG,
     ClassName,
@@ -52,11 +53,13 @@ class TrussConfig(Section):
 
     model_name: ModelName | None = Field(
         default=None,
-        description="Name of the model; routes, images and folders use it as a slug. "
+        description="Name of the model, in any words; URLs and images have it in lower case and with dashes. "
         "Without it, the name of the folder.",
         examples=["falcon-7b"],
     )
-    description: str | None = Field(default=None, description="For people.", examples=["Falcon 7B, chat"])
+    description: str | None = Field(
+        default=None, description="What the model does, for people.", examples=["Falcon 7B, chat"]
+    )
     model_metadata: dict[str, Any] = Field(
         default={},
         description='Settings of your own; the model gets them as `config["model_metadata"]`. '
@@ -65,12 +68,14 @@ class TrussConfig(Section):
     )
     python_version: PythonVersion = Field(
         default="py311",
-        description='3.9 to 3.14, also written `"3.11"`. Without it, `local` takes the interpreter that truss runs in.',
+        description="Python of the model: `py39` to `py314`, also written `3.11`. Without it, `local` takes the "
+        "interpreter that truss runs in.",
         examples=["py312"],
     )
     requirements: Requirements = Field(
         default=(),
-        description="What the model's environment holds, in pip's words; a wheel of the package by its path in it.",
+        description="What the model's environment holds, each as a line of a pip file; a wheel in the package by its "
+        "path there.",
         examples=[["torch==2.5.1", "transformers>=4.46", "./wheels/ours-1.0-py3-none-any.whl"]],
     )
     requirements_file: Inside | None = Field(
@@ -81,7 +86,7 @@ class TrussConfig(Section):
     )
     system_packages: SystemPackages = Field(
         default=(),
-        description="Debian packages of the image; `local` cannot install them.",
+        description="Debian packages of the image, as for `apt-get install`; `local` cannot install them.",
         examples=[["ffmpeg", "libsndfile1"]],
     )
     build_commands: BuildCommands = Field(
@@ -92,31 +97,32 @@ class TrussConfig(Section):
     )
     environment_variables: Variables = Field(
         default={},
-        description="Of the model's process; one without a value is not set.",
+        description="Variables of the model's process; one without a value is not set. Images show them: what "
+        "nobody may see belongs to `secrets`.",
         examples=[{"HF_HUB_OFFLINE": "1"}],
     )
     secrets: dict[SecretName, str | None] = Field(
         default={},
-        description="Names of secrets that the model may ask for, with a default or without. A value comes from "
+        description="Names of secrets that the model may ask for, each with a default or `null`. A value comes from "
         "`truss secrets set NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
         examples=[{"hf_access_token": None}],
     )
     data_dir: Inside = Field(
-        default="data", description="Folder of files the model reads.", examples=["weights"]
+        default="data", description="Folder of files that the model reads.", examples=["weights"]
     )
     external_data: Annotated[tuple[ExternalData, ...], Field(strict=False)] = Field(
         default=(),
-        description="Files that `truss push` downloads into the data folder, once; with `sha256` they are checked.",
+        description="Files that `truss push` downloads into `data_dir`.",
         examples=[[{"url": "https://example.org/vocabulary.txt", "local_data_path": "vocabulary.txt"}]],
     )
     external_package_dirs: Folders = Field(
         default=(),
-        description="Folders outside the package, by their paths from it: what they hold is added to the folder of "
-        "Python code, in a release only.",
+        description="Folders outside the package, by their paths from it: each release has what is in them in its "
+        "`bundled_packages_dir`.",
         examples=[["../shared"]],
     )
     bundled_packages_dir: Inside = Field(
-        default="packages", description="Folder of Python code the model imports.", examples=["lib"]
+        default="packages", description="Folder of Python code that the model imports.", examples=["lib"]
     )
     model_module_dir: Inside = Field(
         default="model", description="Folder of the model's class.", examples=["src"]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from truss.config_shapes import FILLED, ONE_COMMAND
 from truss.config_values import one_line, problem
 
 _CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*")
@@ -62,5 +63,6 @@ def _of_a_shell(command: str, words: list[str]) -> str | None:
     return next(iter(operators + names), None)
 
 
-BuildCommands = Annotated[tuple[Annotated[str, AfterValidator(_build_command)], ...], Field(strict=False)]
-Command = Annotated[str, AfterValidator(_command)]
+BuildCommand = Annotated[str, AfterValidator(_build_command), FILLED, ONE_COMMAND]
+BuildCommands = Annotated[tuple[BuildCommand, ...], Field(strict=False)]
+Command = Annotated[str, AfterValidator(_command), FILLED]

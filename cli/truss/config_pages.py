@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from truss.config import TrussConfig
+from truss.config_schema import EditorSchema
 from truss.config_sections import section_of
 from truss.yaml_source import in_a_line
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 _INTRODUCTION = """\
 # config.yaml
 
-Every key is optional; an unknown one is an error that says which was meant.
+Every key is optional, but for those marked *required* in a section, or an item of a list, that you write.
+A key without a value is as if it were not there, and an unknown one is an error that says which was meant.
+`resources.cpu` is `cpu` below `resources`; `external_data.url` is the `url` of each item of that list.
 All problems of a file are shown at once, with line and column: `truss config validate`.
 `truss config show` prints a configuration with every default, `truss config schema` what editors complete from;
 a scaffold has that schema in `.truss/`, where its `config.yaml` points to.
@@ -62,7 +65,7 @@ def format_config(config: TrussConfig, *, as_json: bool) -> str:
 
 def format_schema() -> str:
     """Return the JSON schema of config.yaml."""
-    return json.dumps(TrussConfig.model_json_schema(), indent=2) + "\n"
+    return json.dumps(TrussConfig.model_json_schema(schema_generator=EditorSchema), indent=2) + "\n"
 
 
 def format_page() -> str:
@@ -81,17 +84,22 @@ def examples() -> Iterator[tuple[str, Any]]:
 
 def _fields(section: type[Section], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        inner = section_of(field.annotation)
-        if inner is not None:
-            yield from _fields(inner, f"{above}{name}.")
-        elif name not in section.unused_keys():
+        if name in section.unused_keys():
+            continue
+        if section_of(field.annotation) is None:
             yield above + name, field
+        if (inner := section_of(field.annotation, in_lists=True)) is not None:
+            yield from _fields(inner, f"{above}{name}.")
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    default = "" if field.is_required() or field.default is None else f"`{in_a_line(field.default)}`"
+    default = "*required*" if field.is_required() else _code(field.default)
     example = in_a_line(examples_of[0]) if (examples_of := field.examples) else ""
     return f"| `{name}` | {default} | {field.description} | `{name.rpartition('.')[2]}: {example}` |"
+
+
+def _code(value: object) -> str:
+    return "" if value is None else f"`{in_a_line(value)}`"
 
 
 def _unused(section: type[Section], above: str = "") -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -37,9 +37,6 @@ from truss.config_values import (
     problem,
     unquoted,
 )
-from truss_server.protocol import DEFAULT_CONCURRENCY
-
-DAY = 24 * 60 * 60.0
 
 
 class Section(BaseModel):
@@ -107,7 +104,8 @@ def section_of(annotation: Any, *, in_lists: bool = False) -> type[Section] | No
 
 def _arms(annotation: Any) -> set[Any]:
     """Return what a value may be."""
-    return {*(get_args(annotation) or (annotation,))}
+    arms = get_args(annotation) or (annotation,)
+    return {get_args(arm)[0] if get_origin(arm) is Annotated else arm for arm in arms}
 
 
 class BaseImage(Section):
@@ -155,11 +153,24 @@ class Build(Section):
 class ExternalData(Section):
     """A file that is downloaded into the data folder."""
 
-    url: Url
-    local_data_path: Inside
-    backend: Literal["http_public"] = "http_public"
-    name: Line | None = None
-    sha256: Sha256 | None = None
+    url: Url = Field(
+        description="Where the file is. Each push asks whether it has changed there, unless `sha256` says what it is.",
+        examples=["https://example.org/vocabulary.txt"],
+    )
+    local_data_path: Inside = Field(
+        description="Its path below `data_dir`.", examples=["tokenizer/vocabulary.txt"]
+    )
+    backend: Literal["http_public"] = Field(
+        default="http_public",
+        description="Truss's word for a URL that needs no login; there is no other.",
+        examples=["http_public"],
+    )
+    name: Line | None = Field(default=None, description="For people.", examples=["vocabulary"])
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="What `sha256sum` prints of it. A download that is something else ends the push.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
 
 
 class DockerServer(Section):
@@ -167,33 +178,34 @@ class DockerServer(Section):
 
     no_build: bool = Field(
         default=False,
-        description="Whether the server is all in `base_image`, and nothing is installed for it. Without a "
-        "`start_command` the image's own command starts it.",
+        description="Whether `base_image.image` holds the whole server, so that nothing is installed for it. Without "
+        "a `start_command`, the image's own command starts it.",
         examples=[True],
     )
     start_command: Command | None = Field(
         default=None,
         validate_default=True,
-        description="Starts it in the foreground, from the folder of the release and without a shell. `$PORT` in it, "
-        "and the variable PORT, are where it has to listen.",
+        description="Starts your server in the foreground, without a shell, in the folder where `model/` and `data/` "
+        "are. `$PORT` in it, and the variable PORT, say where to listen. Required without `no_build`.",
         examples=["python model/server.py --port $PORT"],
     )
     server_port: Port = Field(
         default=8000,
-        description="What PORT is, where that is free: in a container always. 8080 is the port in front of it.",
+        description="Where your server listens: the value of PORT. Where it is taken, `local` gives PORT another one. "
+        "8080 is the port in front of it.",
         examples=[8001],
     )
     predict_endpoint: Route = Field(
         default="/predict",
-        description="Its route that `/predict` leads to; all its routes can be called as they are, too.",
+        description="Route of your server that `/predict` leads to; all its routes can be called as they are, too.",
         examples=["/v1/chat/completions"],
     )
     readiness_endpoint: Route = Field(
-        description="Its route that answers 2xx when it can be called.", examples=["/health"]
+        description="Route of your server that answers 2xx once it can be called.", examples=["/health"]
     )
     liveness_endpoint: Route | None = Field(
         default=None,
-        description="Its route that answers 2xx while it lives; without it, `readiness_endpoint`.",
+        description="Route of your server that answers 2xx while it lives; without it, `readiness_endpoint`.",
         examples=["/alive"],
     )
     run_as_user_id: UserId | None = Field(
@@ -216,8 +228,16 @@ class DockerServer(Section):
 class Resources(Section):
     """What the model wants of the machine: GPUs reach its container, the rest are hints."""
 
-    cpu: Cpu = Field(default="1", description="Cores.", examples=["500m"])
-    memory: Memory = Field(default="2Gi", description="Memory.", examples=["16Gi"])
+    cpu: Cpu = Field(
+        default="1",
+        description="Cores that the model needs, `500m` being half of one; nothing is limited to them here.",
+        examples=["500m"],
+    )
+    memory: Memory = Field(
+        default="2Gi",
+        description="Memory that the model needs; nothing is limited to it here.",
+        examples=["16Gi"],
+    )
     use_gpu: bool = Field(
         default=False,
         description="Whether the model needs a GPU; `accelerator` says so, too.",
@@ -225,103 +245,10 @@ class Resources(Section):
     )
     accelerator: Accelerator = Field(
         default=None,
-        description="Type of the GPU, and how many of this machine's a container gets.",
+        description="Type of the GPU and, after `:`, how many: a container gets that many of this machine's, of "
+        "whatever type.",
         examples=["A100:2"],
     )
     instance_type: Unused = None
     node_count: Unused = None
     fabric: Unused = None
-
-
-class Transport(Section):
-    """How clients reach the model. HTTP and websockets are served by every model that has methods for them."""
-
-    kind: Literal["http", "websocket"] = Field(
-        default="http",
-        description="`websocket` for a model with a method of that name; nothing depends on it.",
-        examples=["websocket"],
-    )
-    ping_interval_seconds: float = Field(
-        default=20.0,
-        gt=0,
-        le=DAY,
-        description="Seconds between two pings of a websocket, which keep proxies from closing it.",
-        examples=[5],
-    )
-    ping_timeout_seconds: float = Field(
-        default=20.0,
-        gt=0,
-        le=DAY,
-        description="Seconds a client has to answer a ping, before its websocket is closed.",
-        examples=[30],
-    )
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _of_http(cls, value: Any) -> Any:
-        if value == "grpc":
-            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
-        return value
-
-
-class Runtime(Section):
-    """How the server treats calls of the model. Times are in seconds."""
-
-    predict_concurrency: int | None = Field(
-        default=None,
-        ge=1,
-        le=100_000,
-        description=f"Calls of the model that run at once, websockets included; {DEFAULT_CONCURRENCY} where it is "
-        "not given. A model that must not be called twice at a time says 1.",
-        examples=[1],
-    )
-    max_queue: int = Field(
-        default=1024,
-        ge=0,
-        le=1_000_000,
-        description="Calls that may wait for their turn; more are answered 429.",
-        examples=[0],
-    )
-    request_timeout: float = Field(
-        default=3600.0,
-        gt=0,
-        le=DAY,
-        description="Seconds until an answer must have begun, and a whole one be complete.",
-        examples=[30],
-    )
-    streaming_read_timeout: float = Field(
-        default=60.0, gt=0, le=DAY, description="Seconds a stream may be silent.", examples=[120]
-    )
-    drain_timeout: float = Field(
-        default=30.0,
-        ge=0,
-        le=DAY,
-        description="Seconds running calls get when the deployment is stopped.",
-        examples=[5],
-    )
-    max_body_bytes: int = Field(
-        default=256 * 1024 * 1024,
-        ge=1,
-        le=16 * 1024**3,
-        description="Bytes of a request's body; more are answered 413.",
-        examples=[1048576],
-    )
-    enable_debug_logs: bool = Field(
-        default=False,
-        description="Whether what the model's `logging` says at level DEBUG is shown, too.",
-        examples=[True],
-    )
-    enable_tracing_data: bool = Field(
-        default=False,
-        description="Whether each answered request becomes a span in OpenTelemetry's terms; docs/server.md says where "
-        "they go.",
-        examples=[True],
-    )
-    transport: Transport = Transport()
-    egress_restrictions: Unused = None
-    health_checks: Unused = None
-    is_websocket_endpoint: Unused = None
-    num_workers: Unused = None
-    oidc: Unused = None
-    remote_ssh: Unused = None
-    truss_server_version_override: Unused = None

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from truss.names import is_image_name, is_secret_name, slug
-from truss.requirements import objection, without_comment
-from truss_server.protocol import MANIFEST
+from truss import config_shapes as shapes
+from truss.names import is_secret_name, slug
+from truss.requirements import objection, refusals, without_comment
 
 CONFIG = "config.yaml"
 
@@ -52,7 +52,7 @@ def one_line(value: str) -> str:
 def _system_package(value: str) -> str:
     line = one_line(value)
     for word in line.split():
-        if not re.fullmatch(r"[\w.+:=/~*-]+", word, re.ASCII):
+        if not re.fullmatch(shapes.DEBIAN_PACKAGE, word):
             raise problem(
                 f"`{word}` is no name of a Debian package", "Names stand alone or with spaces between."
             )
@@ -60,19 +60,20 @@ def _system_package(value: str) -> str:
 
 
 def _inside(value: str) -> str:
-    path = PurePosixPath(one_line(value))
+    line = one_line(value)
+    path = PurePosixPath(line)
     advice = f"Write a path like `model`, relative to the folder of {CONFIG}."
-    if path.is_absolute() or value.startswith("~") or "\\" in value:
+    if not shapes.RELATIVE.fits(line):
         raise problem("must be relative, with `/` between folders", advice)
-    if ".." in path.parts or not path.parts:
+    if not shapes.WITHIN.fits(line):
         raise problem("must lie inside the package, in a place of its own", advice)
-    if path.parts[0] in {MANIFEST, CONFIG}:
+    if not shapes.UNTAKEN.fits(line):
         raise problem(f"`{path.parts[0]}` has a meaning of its own", advice)
     return str(path)
 
 
 def _python_version(value: object) -> str:
-    match = re.fullmatch(r"(?:py)?3\.?(\d{1,2})", str(value).strip())
+    match = re.fullmatch(shapes.VERSION, str(value).strip())
     version = f"py3{match[1]}" if match else ""
     if version not in get_args(Minor):
         near = re.match(r"\D*3\.?(\d{1,2})(\.|$)", str(value).strip())
@@ -101,13 +102,13 @@ def unquoted(value: object) -> object:
     text = value.strip().lower() if isinstance(value, str) else ""
     if text in {"true", "false"}:
         return text == "true"
-    if re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII):
+    if re.fullmatch(shapes.NUMBER, text):
         value = float(text) if "." in text else int(text)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _variable_name(name: str) -> str:
-    if not name or "=" in name or "\0" in name:
+    if not shapes.VARIABLE.fits(name):
         raise problem("is no name of a variable", "Take letters, digits and `_`.")
     return name
 
@@ -119,13 +120,13 @@ def _secret_name(name: str) -> str:
 
 
 def _variable_value(value: str) -> str:
-    if "\0" in value:
+    if not shapes.VALUE.fits(value):
         raise problem("must not hold a null character")
     return value
 
 
 def _cpu(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?|\d+m", value):
+    if not shapes.CPU.fits(value):
         raise problem(f"`{value}` is no number of cores", "Write `4`, `0.5` or `500m`.")
     return value
 
@@ -137,7 +138,7 @@ def _amount(value: object) -> object:
 
 
 def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", value):
+    if not shapes.MEMORY.fits(value):
         raise problem(f"`{value}` is no amount of memory", "Write a number and a unit: `16Gi`, `512Mi`.")
     return value
 
@@ -147,7 +148,7 @@ def _nothing(value: object) -> object:
 
 
 def _accelerator(value: str) -> str:
-    if not re.fullmatch(r"\w+(:[1-9]\d*)?", value, re.ASCII):
+    if not shapes.ACCELERATOR.fits(value):
         raise problem(f"`{value}` is no accelerator", "Write its type, and how many: `L4`, `A100:2`.")
     return value
 
@@ -159,7 +160,7 @@ def _class_name(value: str) -> str:
 
 
 def _python_file(value: str) -> str:
-    if not value.endswith(".py"):
+    if not shapes.PYTHON_FILE.fits(value):
         raise problem("must be a Python file", "Write a name like `model.py`.")
     return value
 
@@ -180,21 +181,21 @@ def _model_name(value: str) -> str:
 
 
 def _outside(value: str) -> str:
-    path = PurePosixPath(one_line(value))
-    if path.is_absolute() or value.startswith("~") or "\\" in value:
+    line = one_line(value)
+    if not shapes.RELATIVE.fits(line):
         advice = "Write a path like `../shared`, relative to the package."
         raise problem("must be relative, with `/` between folders", advice)
-    return str(path)
+    return str(PurePosixPath(line))
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", value):
+    if not shapes.URL.fits(value):
         raise problem(f"`{value}` is no URL", "Write one that begins with https:// or http://.")
     return value
 
 
 def _program(value: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", value) or ".." in value.split("/"):
+    if not shapes.PROGRAM.fits(value):
         raise problem(
             f"`{value}` is no absolute path of a program", "Write one like `/usr/local/bin/python3`."
         )
@@ -202,12 +203,12 @@ def _program(value: str) -> str:
 
 
 def _mounted(value: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._+@-]+)+", value) or {".", ".."} & set(value.split("/")):
+    if not shapes.MOUNTED.fits(value):
         raise problem(
             f"`{value}` is no absolute path of a file",
             "Write one like `/root/.netrc`, without spaces or commas.",
         )
-    if any(value.startswith(f"{folder}/") for folder in NEEDED_FOLDERS):
+    if not _UNHIDDEN.fits(value):
         raise problem(
             f"`{value}` would hide what the commands need", "Take a place such as `/root/my_token`."
         )
@@ -215,15 +216,14 @@ def _mounted(value: str) -> str:
 
 
 def _sha256(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+    if not shapes.SHA256.fits(value):
         raise problem(f"`{value}` is no SHA-256", "Write the 64 digits that `sha256sum FILE` prints.")
     return value.lower()
 
 
 def _image(value: str) -> str:
     name = one_line(value)
-    tagged, at, digest = name.partition("@")
-    if not is_image_name(tagged) or (at and not re.fullmatch(r"\w+:[0-9a-f]{32,}", digest, re.ASCII)):
+    if not shapes.IMAGE.fits(name):
         advice = "Write one like `python:3.12-slim`, or with its registry: `ghcr.io/ours/base:1`."
         raise problem(f"`{name}` is no name of an image", advice)
     return name
@@ -239,7 +239,7 @@ def _port(value: int) -> int:
 
 
 def _route(value: str) -> str:
-    if not re.fullmatch(r"/[!-~]*", value):
+    if not shapes.ROUTE.fits(value):
         raise problem(f"`{value}` is no route", "Write the path of a URL, such as `/health`.")
     return value
 
@@ -250,31 +250,62 @@ def _user_id(value: int) -> int:
     return value
 
 
-Line = Annotated[str, AfterValidator(one_line)]
-Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
-ImageName = Annotated[str, AfterValidator(_image)]
-UserId = Annotated[int, Field(ge=1, lt=2**31), AfterValidator(_user_id)]
-Route = Annotated[str, AfterValidator(_route)]
+# What editors are told, where the shape of a text is not all of it.
+_UNHIDDEN = shapes.beside(NEEDED_FOLDERS)
+_IN_FRONT = f"{EDGE_PORT} is the port in front of your server: take another one, such as 8000."
+_NOT_OURS = f"{PLATFORM_USER} is a user of Truss's own platform: take the id of a user of your image."
+_REFUSALS = shapes.Rules([shapes.without(sign, words) for sign, words in refusals()])
+_VERSIONS = shapes.taking(**shapes.versions(get_args(Minor)))
+_SCALAR = shapes.taking(type=["string", "number", "boolean"])
+_CORES = shapes.taking(type=["string", "number"], minimum=0)
+_WITH_UNIT = shapes.taking(type="string", errorMessage="This has no unit: write `16Gi`, `512Mi`.")
+
+Line = Annotated[str, AfterValidator(one_line), shapes.LINE]
+Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port), shapes.never(EDGE_PORT, _IN_FRONT)]
+ImageName = Annotated[str, AfterValidator(_image), shapes.IMAGE]
+UserId = Annotated[
+    int, Field(ge=1, lt=2**31), AfterValidator(_user_id), shapes.never(PLATFORM_USER, _NOT_OURS)
+]
+Route = Annotated[str, AfterValidator(_route), shapes.ROUTE]
 # Not strict: strict pydantic takes no list for a tuple.
-SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(strict=False)]
-Requirements = Annotated[tuple[Annotated[Line, AfterValidator(_requirement)], ...], Field(strict=False)]
-Inside = Annotated[str, AfterValidator(_inside)]
-Folders = Annotated[tuple[Annotated[str, AfterValidator(_outside)], ...], Field(strict=False)]
-Url = Annotated[str, AfterValidator(_url)]
-Program = Annotated[str, AfterValidator(_program)]
-Mounted = Annotated[str, AfterValidator(_mounted)]
-Sha256 = Annotated[str, AfterValidator(_sha256)]
-PythonFile = Annotated[Inside, AfterValidator(_python_file)]
-PythonVersion = Annotated[Minor, BeforeValidator(_python_version)]
-ModelName = Annotated[str, AfterValidator(_model_name)]
-ClassName = Annotated[str, AfterValidator(_class_name)]
-VariableName = Annotated[str, AfterValidator(_variable_name)]
-VariableValue = Annotated[str, BeforeValidator(_text_of), AfterValidator(_variable_value)]
-Cpu = Annotated[str, BeforeValidator(_text_of), AfterValidator(_cpu)]
-Variables = Annotated[dict[VariableName, VariableValue], BeforeValidator(_set_ones)]
-Memory = Annotated[str, BeforeValidator(_amount), AfterValidator(_memory)]
-Accelerator = Annotated[Annotated[str, AfterValidator(_accelerator)] | None, BeforeValidator(_nothing)]
-SecretName = Annotated[str, AfterValidator(_secret_name)]
+SystemPackage = Annotated[str, AfterValidator(_system_package), shapes.DEBIAN_PACKAGES]
+SystemPackages = Annotated[tuple[SystemPackage, ...], Field(strict=False)]
+Requirement = Annotated[Line, AfterValidator(_requirement), shapes.REQUIREMENT, _REFUSALS]
+Requirements = Annotated[tuple[Requirement, ...], Field(strict=False)]
+Inside = Annotated[str, AfterValidator(_inside), shapes.RELATIVE, shapes.WITHIN, shapes.UNTAKEN]
+Folders = Annotated[
+    tuple[Annotated[str, AfterValidator(_outside), shapes.RELATIVE], ...], Field(strict=False)
+]
+Url = Annotated[str, AfterValidator(_url), shapes.URL]
+Program = Annotated[str, AfterValidator(_program), shapes.PROGRAM]
+Mounted = Annotated[str, AfterValidator(_mounted), shapes.MOUNTED, _UNHIDDEN]
+Sha256 = Annotated[str, AfterValidator(_sha256), shapes.SHA256]
+PythonFile = Annotated[Inside, AfterValidator(_python_file), shapes.PYTHON_FILE]
+PythonVersion = Annotated[Minor, BeforeValidator(_python_version, json_schema_input_type=_VERSIONS)]
+ModelName = Annotated[str, AfterValidator(_model_name), shapes.MODEL_NAME]
+ClassName = Annotated[str, AfterValidator(_class_name), shapes.CLASS_NAME]
+VariableName = Annotated[str, AfterValidator(_variable_name), shapes.VARIABLE]
+VariableValue = Annotated[
+    str,
+    BeforeValidator(_text_of, json_schema_input_type=_SCALAR),
+    AfterValidator(_variable_value),
+    shapes.VALUE,
+]
+Cpu = Annotated[
+    str, BeforeValidator(_text_of, json_schema_input_type=_CORES), AfterValidator(_cpu), shapes.CPU
+]
+Variables = Annotated[
+    dict[VariableName, VariableValue],
+    BeforeValidator(_set_ones, json_schema_input_type=dict[VariableName, VariableValue | None]),
+]
+Memory = Annotated[
+    str, BeforeValidator(_amount, json_schema_input_type=_WITH_UNIT), AfterValidator(_memory), shapes.MEMORY
+]
+Accelerator = Annotated[
+    Annotated[str, AfterValidator(_accelerator)] | None,
+    BeforeValidator(_nothing, json_schema_input_type=Annotated[str, shapes.NO_ACCELERATOR] | None),
+]
+SecretName = Annotated[str, AfterValidator(_secret_name), shapes.SECRET]
 
 UNUSED = "unused"
 """Marks a key that Truss knows and no target here has a use for: a package with it loads, and is told so."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
 IMPLIED = ("fastapi", "starlette")
@@ -91,6 +91,13 @@ def objection(line: str) -> str | None:
     if wheel_path(line) is None and _PATH.match(line):
         return f"`{line}` is a path on this machine: name a wheel in the package, a URL, or put the code into {_DIRS}"
     return None
+
+
+def refusals() -> Iterator[tuple[str, str]]:
+    """Yield how a requirement must not begin, as a regular expression, and what is said of one that does."""
+    for pattern, text in _REFUSED:
+        words = text.partition("` ")[2]
+        yield pattern.pattern, f"{words[0].upper()}{words[1:]}."
 
 
 def wheel_path(line: str) -> PurePosixPath | None:

@@ -12,41 +12,61 @@ import yaml
 from tests.harness import run_truss, spawn_truss
 from truss.config import load_config
 from truss.config_pages import examples, format_page, format_schema
+from truss.config_sections import ExternalData
 from truss.scaffold import COMMON, SCAFFOLDS
 
 REQUIRED: dict[str, dict[str, Any]] = {
+    "external_data": {"external_data": [{"url": "https://example.org/x", "local_data_path": "x"}]},
     "docker_server": {
         "base_image": {"image": "mine:1"},
         "docker_server": {"start_command": "serve", "readiness_endpoint": "/"},
-    }
+    },
 }
-"""What a section cannot be without."""
+"""What a section, or an item of a list, cannot be without."""
+
+SAYS_NOTHING: dict[str, Any] = {"secrets": {"hf_access_token": None}, "external_data.backend": "http_public"}
+"""Examples that are as good as the default: one names a secret without any, the other is all there is."""
 
 ROOT = Path(__file__).parents[2]
 
 
-def nested(name: str, value: object) -> dict[str, Any]:
-    """Return `a.b` and a value as mappings in each other."""
+def with_key(data: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    """Return a configuration with a key, which has dots, of a section or of the first item of a list."""
     head, _, rest = name.partition(".")
-    return {head: nested(rest, value) if rest else value}
+    if not rest:
+        return {**data, head: value}
+    below = data.get(head, {})
+    if isinstance(below, list):
+        return {**data, head: [with_key(below[0], rest, value), *below[1:]]}
+    return {**data, head: with_key(below, rest, value)}
+
+
+def value_of(data: Any, name: str) -> Any:
+    """Return the value of a key, which has dots, likewise."""
+    for part in name.split("."):
+        data = (data[0] if isinstance(data, (list, tuple)) else data)[part]
+    return data
 
 
 @pytest.mark.parametrize(("name", "example"), [*examples()], ids=lambda part: str(part)[:40])
 def test_each_key_has_an_example_that_loads(name: str, example: object, tmp_path: Path) -> None:
     """A key without an example, or with one that is wrong or is the default, would not help anybody."""
-    written = nested(name, example)
-    section = name.partition(".")[0]
-    others = REQUIRED.get(section, {})
-    if section in others:
-        written = {section: {**others[section], **written[section]}}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**others, **written}))
-    loaded: Any = load_config(tmp_path).model_dump()
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(others) if others else "")
-    default: Any = load_config(tmp_path).model_dump()
-    for part in name.split("."):
-        loaded, default = loaded[part], default[part]
+    section, _, inner = name.partition(".")
+    without = REQUIRED.get(section, {}) if inner else {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(with_key(without, name, example)))
+    loaded = load_config(tmp_path).model_dump()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(without) if without else "")
+    default = load_config(tmp_path).model_dump()
 
-    assert loaded != default or example == {"hf_access_token": None}
+    assert value_of(loaded, name) != value_of(default, name) or SAYS_NOTHING[name] == example
+
+
+def test_keys_of_items_have_rows() -> None:
+    """What is in the items of a list has a row of its own, which says what an item cannot be without."""
+    rows = [line for line in format_page().splitlines() if line.startswith("| `external_data.")]
+
+    assert [row.split("`")[1].rpartition(".")[2] for row in rows] == [*ExternalData.model_fields]
+    assert [row for row in rows if "*required*" in row] == rows[:2]
 
 
 def test_the_page_is_current() -> None:
