@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
@@ -27,6 +28,18 @@ NEEDED_FOLDERS = (
 )
 """Of an image: no secret is mounted upon what is in them."""
 
+ACCELERATORS = (
+    *("T4", "L4", "A10G", "V100", "A100", "A100_40GB", "H100", "H200", "H100_40GB"),
+    *("B200", "L40S", "RTX_PRO_6000", "B300", "GB300"),
+)
+"""Types of GPUs that Truss's own platform has. Others are fine: it is a hint for the GPU of this machine."""
+
+LOGIN = "DOCKER_REGISTRY_"
+"""How the name of a secret begins that is the login of a registry on Truss's own platform."""
+
+_NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?", re.ASCII)
+"""One that Python can read: more digits would be infinite, or an error."""
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -44,18 +57,18 @@ def one_line(value: str) -> str:
     line = value.strip()  # what YAML folds, after `>`, ends with a newline
     if not line:
         raise problem("must not be empty")
-    if not line.isprintable():
-        raise problem("must be one line of printable characters")
+    if (odd := next((sign for sign in line if not sign.isprintable()), None)) is not None:
+        found = {"\t": "a tab", "\n": "a line break"}.get(odd, f"the character {odd!r}")
+        raise problem("must be one line of printable characters", f"Take out {found}.")
     return line
 
 
 def _system_package(value: str) -> str:
     line = one_line(value)
     for word in line.split():
-        if not re.fullmatch(r"[\w.+:=/~*-]+", word, re.ASCII):
-            raise problem(
-                f"`{word}` is no name of a Debian package", "Names stand alone or with spaces between."
-            )
+        if not re.fullmatch(r"[A-Za-z0-9]([\w.+:=/~*-]*[\w.+~*])?", word, re.ASCII):
+            advice = "Names stand alone or with spaces between, without options."
+            raise problem(f"`{word}` is no name of a Debian package", advice)
     return line
 
 
@@ -101,15 +114,19 @@ def unquoted(value: object) -> object:
     text = value.strip().lower() if isinstance(value, str) else ""
     if text in {"true", "false"}:
         return text == "true"
-    if re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII):
+    if _NUMBER.fullmatch(text):
         value = float(text) if "." in text else int(text)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _variable_name(name: str) -> str:
-    if not name or "=" in name or "\0" in name:
+    if not re.fullmatch(r"[^\s=]+", name) or not name.isprintable():
         raise problem("is no name of a variable", "Take letters, digits and `_`.")
     return name
+
+
+def _secret_or_login(name: str) -> str:
+    return name if name.startswith(LOGIN) and name.isprintable() else _secret_name(name)
 
 
 def _secret_name(name: str) -> str:
@@ -125,36 +142,32 @@ def _variable_value(value: str) -> str:
 
 
 def _cpu(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?|\d+m", value):
+    if not re.fullmatch(r"\d+(\.\d+)?|\d+m", value, re.ASCII) or not re.search("[1-9]", value):
         raise problem(f"`{value}` is no number of cores", "Write `4`, `0.5` or `500m`.")
     return value
 
 
-def _amount(value: object) -> object:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise problem(f"`{value}` has no unit", "Write a number and a unit: `16Gi`, `512Mi`.")
-    return value
-
-
 def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", value):
-        raise problem(f"`{value}` is no amount of memory", "Write a number and a unit: `16Gi`, `512Mi`.")
+    amount = re.fullmatch(r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", value, re.ASCII)
+    if not amount or not re.search("[1-9]", value):
+        advice = "Write a number and a unit: `16Gi`, `512Mi`. Without a unit it is bytes."
+        raise problem(f"`{value}` is no amount of memory", advice)
     return value
-
-
-def _nothing(value: object) -> object:
-    return None if value == "" else value
 
 
 def _accelerator(value: str) -> str:
+    kind, _, count = value.partition(":")
+    if kind.upper() in {"NONE", "CPU"}:
+        raise problem(f"`{kind}` is no accelerator", "Leave `accelerator` out where there is none.")
     if not re.fullmatch(r"\w+(:[1-9]\d*)?", value, re.ASCII):
         raise problem(f"`{value}` is no accelerator", "Write its type, and how many: `L4`, `A100:2`.")
-    return value
+    known = kind.upper() if kind.upper() in ACCELERATORS else kind
+    return f"{known}:{count}" if count else known
 
 
 def _class_name(value: str) -> str:
-    if not value.isidentifier():
-        raise problem(f"`{value}` is no name of a class")
+    if not value.isidentifier() or keyword.iskeyword(value):
+        raise problem(f"`{value}` is no name of a class", "Write what follows `class` in the file.")
     return value
 
 
@@ -229,18 +242,15 @@ def _image(value: str) -> str:
     return name
 
 
-def _port(value: int) -> int:
-    if value == EDGE_PORT:
-        raise problem(
-            f"{EDGE_PORT} is the port in front of your server, in the same container",
-            "Take another one, such as 8000, and have the command listen there.",
-        )
-    return value
-
-
 def _route(value: str) -> str:
     if not re.fullmatch(r"/[!-~]*", value):
         raise problem(f"`{value}` is no route", "Write the path of a URL, such as `/health`.")
+    return value
+
+
+def _no_root(value: object) -> object:
+    if value == 0 and not isinstance(value, bool):
+        raise problem("0 is root, as which no server runs", "Take the id of another user of your image.")
     return value
 
 
@@ -251,9 +261,9 @@ def _user_id(value: int) -> int:
 
 
 Line = Annotated[str, AfterValidator(one_line)]
-Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 ImageName = Annotated[str, AfterValidator(_image)]
-UserId = Annotated[int, Field(ge=1, lt=2**31), AfterValidator(_user_id)]
+UserId = Annotated[int, BeforeValidator(_no_root), Field(ge=1, lt=2**31), AfterValidator(_user_id)]
 Route = Annotated[str, AfterValidator(_route)]
 # Not strict: strict pydantic takes no list for a tuple.
 SystemPackages = Annotated[tuple[Annotated[str, AfterValidator(_system_package)], ...], Field(strict=False)]
@@ -272,9 +282,13 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, BeforeValidator(_text_of), AfterValidator(_variable_value)]
 Cpu = Annotated[str, BeforeValidator(_text_of), AfterValidator(_cpu)]
 Variables = Annotated[dict[VariableName, VariableValue], BeforeValidator(_set_ones)]
-Memory = Annotated[str, BeforeValidator(_amount), AfterValidator(_memory)]
-Accelerator = Annotated[Annotated[str, AfterValidator(_accelerator)] | None, BeforeValidator(_nothing)]
+Memory = Annotated[str, BeforeValidator(_text_of), AfterValidator(_memory)]
+Accelerator = Annotated[str, AfterValidator(_accelerator)]
 SecretName = Annotated[str, AfterValidator(_secret_name)]
+SecretOrLogin = Annotated[str, AfterValidator(_secret_or_login)]
+
+EMPTY = "empty"
+"""Marks a key for which `""` is no value, as Truss's own files have it: it is as if the key were not there."""
 
 UNUSED = "unused"
 """Marks a key that Truss knows and no target here has a use for: a package with it loads, and is told so."""
