@@ -8,6 +8,7 @@ from truss.config_keys import known, meant, section_above
 from truss.config_sections import section_of
 from truss.errors import Problem
 from truss.yaml_source import dotted, in_a_line
+from truss.yaml_words import in_quotes, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +29,9 @@ _WRONG_KIND = {
     "model_type": ("must be `key: value` lines", ""),
     "tuple_type": ("must be a list", "Write each item on a line of its own, after `- `."),
 }
+
+_ADVICE = {"missing": "Add it."}
+"""What is to be done where there is no example."""
 
 _OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
@@ -64,13 +68,21 @@ def _teach(
     if kind == "truss":
         return f"{name}: {error['ctx']['problem']}", error["ctx"]["advice"]
     if kind == "string_type":
-        written = source.written.get(location)
-        return f"{name}: must be text", f'Put it in quotes: "{written}".' if written else ""
+        return f"{name}: must be text", _as_text(location, source) or _like(location, schema)
     if kind in _WRONG_KIND:
         problem, advice = _WRONG_KIND[kind]
-        return f"{name}: {problem}", advice or _like(location, schema)
+        return f"{name}: {problem}", advice or _like(location, schema) or _ADVICE.get(kind, "")
     advice = _range(location, schema) if kind in _OUT_OF_RANGE else ""
     return f"{name}: {error['msg'].replace('Input should be', 'must be')}", advice
+
+
+def _as_text(location: Location, source: YamlSource) -> str:
+    """Return how a value is written if it is text; empty where it is a list or a mapping on purpose."""
+    if written := source.written.get(location):
+        return f'Put it in quotes: "{written}".'
+    value = value_at(source.text, source.find(location))
+    by_chance = location in source.values and value[:1] not in {"", "[", "{", "-"}
+    return f"If it is text, put it in quotes: {in_quotes(value)}." if by_chance else ""
 
 
 def _like(location: Location, schema: type[Section]) -> str:

@@ -276,7 +276,8 @@ class Transport(Section):
     @classmethod
     def _of_http(cls, value: Any) -> Any:
         if value == "grpc":
-            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
+            text = "the server in front speaks HTTP and websockets, and no gRPC"
+            raise problem(text, "Take `http` or `websocket`.")
         return value
 
 

@@ -56,7 +56,7 @@ def one_line(value: str) -> str:
     """
     line = value.strip()  # what YAML folds, after `>`, ends with a newline
     if not line:
-        raise problem("must not be empty")
+        raise problem("must not be empty", "Write something, or leave it out.")
     if (odd := next((sign for sign in line if not sign.isprintable()), None)) is not None:
         found = {"\t": "a tab", "\n": "a line break"}.get(odd, f"the character {odd!r}")
         raise problem("must be one line of printable characters", f"Take out {found}.")
@@ -137,7 +137,7 @@ def _secret_name(name: str) -> str:
 
 def _variable_value(value: str) -> str:
     if "\0" in value:
-        raise problem("must not hold a null character")
+        raise problem("must not hold a null character", "Take it out.")
     return value
 
 
@@ -180,7 +180,7 @@ def _python_file(value: str) -> str:
 def _requirement(value: str) -> str:
     line = without_comment(value)
     if not line:
-        raise problem("must not be empty")
+        raise problem("must not be empty", "Write something, or leave it out.")
     if (wrong := objection(line)) is not None:
         raise problem(wrong)
     return line
