@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError
 
 from truss.config_commands import BuildCommands  # noqa: TC001 pydantic reads annotations
-from truss.config_problems import explain
+from truss.config_problems import explain, located
+from truss.config_rules import broken_rules
 from truss.config_runtime import Runtime
 from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Section
 from truss.config_values import (
     CONFIG,
+    EMPTY,
+    LOGIN,
     ClassName,
     Folders,
     Inside,
@@ -25,23 +23,19 @@ from truss.config_values import (
     PythonFile,
     PythonVersion,
     Requirements,
-    SecretName,
+    SecretOrLogin,
     SystemPackages,
     Unused,
     Variables,
-    problem,
 )
 from truss.errors import PackageError
 from truss.names import slug
-from truss.yaml_source import read_yaml
+from truss.yaml_source import dotted, read_yaml
 from truss_server.protocol import DEFAULT_CONCURRENCY, ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
-    from truss.yaml_source import Location
-
-
-INSTALLED = ("requirements", "requirements_file", "system_packages", "build_commands")
-"""Keys of what is installed into an image."""
+    from truss.errors import Problem
+    from truss.yaml_source import Location, YamlSource
 
 
 OF_A_MODEL = {"enable_debug_logs", "transport"}
@@ -78,7 +72,7 @@ class TrussConfig(Section):
         "path there.",
         examples=[["torch==2.5.1", "transformers>=4.46", "./wheels/ours-1.0-py3-none-any.whl"]],
     )
-    requirements_file: Inside | None = Field(
+    requirements_file: Annotated[Inside | None, EMPTY] = Field(
         default=None,
         description="Instead of `requirements`: a pip file, which may include others of the package (`-r`, `-c`), "
         "the `dependencies` of a `pyproject.toml`, or a `uv.lock`, installed exactly as it is.",
@@ -101,7 +95,7 @@ class TrussConfig(Section):
         "nobody may see belongs to `secrets`.",
         examples=[{"HF_HUB_OFFLINE": "1"}],
     )
-    secrets: dict[SecretName, str | None] = Field(
+    secrets: dict[SecretOrLogin, str | None] = Field(
         default={},
         description="Names of secrets that the model may ask for, each with a default or `null`. A value comes from "
         "`truss secrets set NAME`, else the environment variable `TRUSS_SECRET_NAME`, else the default.",
@@ -155,36 +149,28 @@ class TrussConfig(Section):
     use_local_src: Unused = None
     weights: Unused = None
 
-    @field_validator("requirements_file")
-    @classmethod
-    def _file_alone(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("requirements"):
-            raise problem("there is `requirements` too", "Keep one of the two.")
-        return value
-
     def unused(self) -> list[str]:
         """Return the keys that have no effect here; see `Section.unused`."""
         names, given = super().unused(), {ENVIRONMENT_VARIABLE}
         if self.docker_server is not None:
             names += [f"runtime.{name}" for name in sorted(OF_A_MODEL & self.runtime.model_fields_set)]
             given.add("PORT")
+        names += [f"secrets.{name}" for name in sorted({*self.secrets} - {*self.model_secrets})]
         return names + [
             f"environment_variables.{name}" for name in sorted(given & {*self.environment_variables})
         ]
 
-    @field_validator("docker_server")
-    @classmethod
-    def _image_as_it_is(cls, value: DockerServer | None, info: ValidationInfo) -> DockerServer | None:
-        if value is None or not value.no_build:
-            return value
-        if "base_image" in info.data and info.data["base_image"].image is None:
-            raise problem(
-                "`no_build` runs an image as it is, and none is named", "Name it in `base_image.image`."
-            )
-        if installed := [key for key in INSTALLED if info.data.get(key)]:
-            keys = " and ".join(f"`{key}`" for key in installed)
-            raise problem(f"with `no_build`, nothing is made of {keys}", f"Remove {keys}, or `no_build`.")
-        return value
+    def listed_unused(self) -> str:
+        """Return the keys that have no effect here as a list with a full stop, empty where there are none."""
+        names = self.unused()
+        logins = any(name.startswith((f"secrets.{LOGIN}", "base_image.docker_auth")) for name in names)
+        listed = f"{', '.join(names)}." if names else ""
+        return f"{listed} Registries know you by `docker login`." if logins else listed
+
+    @property
+    def model_secrets(self) -> dict[str, str | None]:
+        """The secrets that the model may ask for: `secrets` without the logins of registries."""
+        return {name: default for name, default in self.secrets.items() if not name.startswith(LOGIN)}
 
     @property
     def model_file(self) -> PurePosixPath:
@@ -213,7 +199,7 @@ class TrussConfig(Section):
 
     def filled(self) -> dict[str, Any]:
         """Return the configuration as plain data with every default filled in, as the server gets it."""
-        data = self.model_dump(mode="json")
+        data = self.model_dump(mode="json") | {"secrets": self.model_secrets}
         if self.runtime.predict_concurrency is None:
             data["runtime"]["predict_concurrency"] = DEFAULT_CONCURRENCY
         if self.docker_server is None:
@@ -227,13 +213,34 @@ def load_config(package: Path) -> TrussConfig:
     Raises:
         PackageError: With every problem of the file, each at its line and column.
     """
-    source = read_yaml(package / CONFIG, verbatim=_is_verbatim)
+    source = read_source(package)
+    found = understand(source)
+    if not isinstance(found, TrussConfig):
+        raise source.refusal(found)
+    return found
+
+
+def read_source(package: Path) -> YamlSource:
+    """Read the `config.yaml` of a package as YAML.
+
+    Raises:
+        PackageError: There is none, or it is no YAML.
+    """
+    return read_yaml(package / CONFIG, verbatim=_is_verbatim)
+
+
+def understand(source: YamlSource) -> TrussConfig | list[Problem]:
+    """Return the configuration that a file says, or all that is wrong with it."""
+    problems = [*source.problems]
+    for location, problem, advice in broken_rules(source.data):
+        problems.append(located(source, location, f"{dotted(location)}: {problem}", advice))
     try:
-        return TrussConfig.model_validate(source.data)
+        config = TrussConfig.model_validate(source.data)
     except ValidationError as exc:
-        raise explain(source, exc.errors(include_url=False), TrussConfig) from exc
+        return [*problems, *explain(source, exc.errors(include_url=False), TrussConfig)]
+    return problems or config
 
 
 def _is_verbatim(location: Location) -> bool:
     """`3.10` is a version, `0777` the value of a variable: neither is the number YAML reads."""
-    return location == ("python_version",) or location[:1] == ("environment_variables",)
+    return location == ("python_version",) or location[:1] in {("environment_variables",), ("secrets",)}

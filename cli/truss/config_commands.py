@@ -26,7 +26,8 @@ def _build_command(value: str) -> str:
     joined = _CONTINUED.sub(" ", value.strip())
     if "\n" in joined:
         raise problem("has several lines", "Make each an item of its own, or end a line with `&& \\`.")
-    return one_line(joined)
+    one_line(joined.replace("\t", " "))
+    return joined
 
 
 def _command(value: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
+from truss.config_keys import known, meant, section_above
 from truss.config_sections import section_of
-from truss.errors import PackageError
-from truss.yaml_source import in_a_line
+from truss.errors import Problem
+from truss.yaml_source import dotted, in_a_line
+from truss.yaml_words import in_quotes, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
     from truss.config_sections import Section
@@ -28,91 +30,82 @@ _WRONG_KIND = {
     "tuple_type": ("must be a list", "Write each item on a line of its own, after `- `."),
 }
 
+_ADVICE = {"missing": "Add it."}
+"""What is to be done where there is no example."""
 
-def explain(source: YamlSource, errors: list[ErrorDetails], schema: type[Section]) -> PackageError:
-    """Return one error that lists all problems in the order of the file, with places and what to do."""
-    found = []
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+"""What the limits of a number are called, by the names pydantic has for them."""
+
+
+def explain(source: YamlSource, errors: Iterable[ErrorDetails], schema: type[Section]) -> Iterator[Problem]:
+    """Yield each error as a problem of the file, but those that only follow from what could not be read."""
     for error in errors:
-        problem, advice = _teach(error, schema)
-        at_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
-        mark = source.find(error["loc"], key=at_key)
-        found.append((mark.line, mark.column, source.describe(mark, problem, advice)))
-    count = "a problem" if len(found) == 1 else f"{len(found)} problems"
-    return PackageError(
-        f"{source.path} has {count}.", details="\n\n".join(text for *_, text in sorted(found))
-    )
+        location = tuple(part for part in error["loc"] if part != "[key]")
+        if any(location[:length] in source.unread for length in range(len(location) + 1)):
+            continue
+        problem, advice = _teach(error, location, source, schema)
+        at_key = error["type"] == "extra_forbidden" or location != error["loc"]
+        yield located(source, location, problem, advice, at_key=at_key)
 
 
-def _teach(error: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
+def located(
+    source: YamlSource, location: Location, problem: str, advice: str = "", *, at_key: bool = False
+) -> Problem:
+    """Return a problem at the place of a key or of its value."""
+    mark = source.find(location, key=at_key)
+    return Problem(mark.line, mark.column, dotted(location), problem, advice)
+
+
+def _teach(
+    error: ErrorDetails, location: Location, source: YamlSource, schema: type[Section]
+) -> tuple[str, str]:
     """Return what is wrong and what to do."""
-    name = _dotted(error["loc"])
-    kind = error["type"]
+    name, kind = dotted(location), error["type"]
     if kind == "extra_forbidden":
-        return _unknown(error["loc"], schema)
+        return f"unknown key `{name}`", meant(location, schema)
     if kind == "truss":
         return f"{name}: {error['ctx']['problem']}", error["ctx"]["advice"]
     if kind == "string_type":
-        quotable = isinstance(error["input"], (bool, int, float))
-        written = in_a_line(error["input"])
-        return f"{name}: must be text", f'Put it in quotes: "{written}".' if quotable else ""
+        return f"{name}: must be text", _as_text(location, source) or _like(location, schema)
     if kind in _WRONG_KIND:
         problem, advice = _WRONG_KIND[kind]
-        return f"{name}: {problem}", advice or _like(error["loc"], schema)
-    return f"{name}: {error['msg'].replace('Input should be', 'must be')}", ""
+        return f"{name}: {problem}", advice or _like(location, schema) or _ADVICE.get(kind, "")
+    advice = _range(location, schema) if kind in _OUT_OF_RANGE else ""
+    return f"{name}: {error['msg'].replace('Input should be', 'must be')}", advice
+
+
+def _as_text(location: Location, source: YamlSource) -> str:
+    """Return how a value is written if it is text; empty where it is a list or a mapping on purpose."""
+    if written := source.written.get(location):
+        return f'Put it in quotes: "{written}".'
+    value = value_at(source.text, source.find(location))
+    by_chance = location in source.values and value[:1] not in {"", "[", "{", "-"}
+    return f"If it is text, put it in quotes: {in_quotes(value)}." if by_chance else ""
 
 
 def _like(location: Location, schema: type[Section]) -> str:
     """Return what a value looks like; empty where only the problem says that."""
-    section, key = _section_above(location, schema), location[-1]
-    if isinstance(key, int) or (field := section.model_fields.get(key)) is None:
+    field = _field(location, schema)
+    if field is None:
         return ""
     if (inner := section_of(field.annotation)) is not None:
-        return f"`{key}` takes {', '.join(_known(inner))}."
-    return f"For example: `{key}: {in_a_line(field.examples[0])}`." if field.examples else ""
+        return f"`{location[-1]}` takes {', '.join(known(inner))}."
+    return f"For example: `{location[-1]}: {in_a_line(field.examples[0])}`." if field.examples else ""
 
 
-def _section_above(location: Location, schema: type[Section]) -> type[Section]:
-    for part in location[:-1]:
-        if isinstance(part, str):
-            schema = _inner(schema, in_lists=True).get(part, schema)
-    return schema
+def _range(location: Location, schema: type[Section]) -> str:
+    """Return which numbers a key takes."""
+    field = _field(location, schema)
+    limits = [
+        f"{words} {limit:.0f}"
+        for one in (field.metadata if field else ())
+        for name, words in _LIMITS.items()
+        if (limit := getattr(one, name, None)) is not None
+    ]
+    return f"Write a number of {' and '.join(limits)}." if limits else _like(location, schema)
 
 
-def _known(section: type[Section]) -> list[str]:
-    return [name for name in section.model_fields if name not in section.unused_keys()]
-
-
-def _unknown(location: Location, schema: type[Section]) -> tuple[str, str]:
-    above, key = location[:-1], str(location[-1])
-    section = _section_above(location, schema)
-    return f"unknown key `{_dotted(location)}`", _meant(above, key, section, schema)
-
-
-def _meant(above: Location, key: str, section: type[Section], schema: type[Section]) -> str:
-    known = _known(section)
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    if close:
-        return f"Did you mean `{_dotted((*above, close[0]))}`?"
-    elsewhere = next((path for path in _paths(schema) if path[-1] == key), ())
-    if elsewhere:
-        return f"Did you mean `{_dotted(elsewhere)}`?"
-    if above:
-        return f"`{_dotted(above)}` takes {', '.join(known)}."
-    return "Correct its name, or remove it."
-
-
-def _inner(section: type[Section], *, in_lists: bool = False) -> dict[str, type[Section]]:
-    fields = section.model_fields.items()
-    found = {name: section_of(field.annotation, in_lists=in_lists) for name, field in fields}
-    return {name: inner for name, inner in found.items() if inner is not None}
-
-
-def _paths(section: type[Section], above: Location = ()) -> Iterator[Location]:
-    for name in section.model_fields:
-        yield (*above, name)
-    for name, inner in _inner(section).items():
-        yield from _paths(inner, (*above, name))
-
-
-def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location if part != "[key]")
+def _field(location: Location, schema: type[Section]) -> FieldInfo | None:
+    return section_above(location, schema).model_fields.get(str(location[-1]))

@@ -41,7 +41,8 @@ class Transport(Section):
     @classmethod
     def _of_http(cls, value: Any) -> Any:
         if value == "grpc":
-            raise problem("the server in front speaks HTTP and websockets, and no gRPC")
+            text = "the server in front speaks HTTP and websockets, and no gRPC"
+            raise problem(text, "Take `http` or `websocket`.")
         return value
 
 
@@ -105,4 +106,5 @@ class Runtime(Section):
     num_workers: Unused = None
     oidc: Unused = None
     remote_ssh: Unused = None
+    request_backpressure: Unused = None
     truss_server_version_override: Unused = None

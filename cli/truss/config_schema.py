@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from truss.config import INSTALLED, TrussConfig
+from truss.config import TrussConfig
+from truss.config_rules import INSTALLED
 from truss.config_sections import DockerServer
 from truss.config_shapes import NUMBER, TRUE, TRUTH, WHOLE, refused
+from truss.config_values import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ _QUOTED = {
 }
 """Types whose values may stand in quotes: what is in them, and what an editor says of anything else."""
 
+_TOLD = ("description", "default", "examples")
 _KIND = ("type", "enum", "const")
 
 _TRUE = {"type": ["boolean", "string"], "not": {"const": False}, "pattern": rf"^\s*({TRUE})\s*$"}
@@ -96,6 +99,8 @@ class EditorSchema(GenerateJsonSchema):
                 offered = {"description": key["description"], "deprecated": True, "doNotSuggest": True}
             else:
                 offered = _or_quoted(key)
+                if EMPTY in section.model_fields[name].metadata:
+                    offered = _or_empty(offered)
                 if name not in found.get("required", ()):
                     offered = _or_null(offered)
             found["properties"][name] = offered
@@ -129,6 +134,13 @@ def _or_quoted(key: JsonSchemaValue) -> JsonSchemaValue:
     pattern, words = _QUOTED[plain]
     types.insert(1, "string")
     return {**key, "type": types, "pattern": rf"^\s*({pattern})\s*$", "patternErrorMessage": words}
+
+
+def _or_empty(key: JsonSchemaValue) -> JsonSchemaValue:
+    """Return the schema of a key for which an empty text is no value."""
+    told: JsonSchemaValue = {word: key[word] for word in _TOLD if word in key}
+    value = {word: rule for word, rule in key.items() if word not in told}
+    return {**told, "anyOf": [value, {"const": "", "doNotSuggest": True}]}
 
 
 def _or_null(key: JsonSchemaValue) -> JsonSchemaValue:

@@ -18,6 +18,8 @@ from pydantic import (
 
 from truss.config_commands import Command  # noqa: TC001 pydantic reads annotations
 from truss.config_values import (
+    EDGE_PORT,
+    EMPTY,
     UNUSED,
     Accelerator,
     Cpu,
@@ -51,11 +53,11 @@ class Section(BaseModel):
     def _as_meant(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
-        idle = cls.unused_keys()
+        empty = cls._marked(EMPTY)
         return {
             key: unquoted(value) if key in cls._plain_keys() else value
             for key, value in data.items()
-            if not (value is None and key in cls.model_fields) and (value or key not in idle)
+            if not (value is None and key in cls.model_fields) and not (value == "" and key in empty)
         }
 
     @model_serializer(mode="wrap")
@@ -75,18 +77,27 @@ class Section(BaseModel):
     @classmethod
     def unused_keys(cls) -> frozenset[str]:
         """Return the keys of this section that Truss knows and no target here uses."""
-        return frozenset(name for name, field in cls.model_fields.items() if UNUSED in field.metadata)
+        return cls._marked(UNUSED)
+
+    @classmethod
+    def _marked(cls, mark: str) -> frozenset[str]:
+        return frozenset(name for name, field in cls.model_fields.items() if mark in field.metadata)
 
     def unused(self) -> list[str]:
-        """Return the keys that the author wrote and no target here uses, as they are written with dots."""
+        """Return the keys that ask for something that no target here does, as they are written with dots."""
         names = []
         for name in sorted(self.model_fields_set):
             value = getattr(self, name)
             if isinstance(value, Section):
                 names += [f"{name}.{inner}" for inner in value.unused()]
-            elif name in self.unused_keys():
+            elif name in self.unused_keys() and _asks(value):
                 names.append(name)
         return names
+
+
+def _asks(value: Any) -> bool:
+    """Return whether a value asks for something: one that is off or empty, all through, does not."""
+    return any(map(_asks, value.values())) if isinstance(value, dict) else bool(value)
 
 
 def section_of(annotation: Any, *, in_lists: bool = False) -> type[Section] | None:
@@ -111,14 +122,14 @@ def _arms(annotation: Any) -> set[Any]:
 class BaseImage(Section):
     """The image that the model's image is made from."""
 
-    image: ImageName | None = Field(
+    image: Annotated[ImageName | None, EMPTY] = Field(
         default=None,
         description="Image to start from: Debian-like, with python3 and python3-venv; its Python is the model's, "
         "whatever `python_version` says. A private one needs `docker login`. "
         "Without it, `python:3.X-slim` of `python_version`.",
         examples=["python:3.12-slim"],
     )
-    python_executable_path: Program | None = Field(
+    python_executable_path: Annotated[Program | None, EMPTY] = Field(
         default=None,
         description="The model's Python in that image, 3.9 to 3.14. Without it, the first `python3` on its PATH.",
         examples=["/usr/local/bin/python3.12"],
@@ -184,7 +195,6 @@ class DockerServer(Section):
     )
     start_command: Command | None = Field(
         default=None,
-        validate_default=True,
         description="Starts your server in the foreground, without a shell, in the folder where `model/` and `data/` "
         "are. `$PORT` in it, and the variable PORT, say where to listen. Required without `no_build`.",
         examples=["python model/server.py --port $PORT"],
@@ -215,13 +225,18 @@ class DockerServer(Section):
         examples=[1000],
     )
 
-    @field_validator("start_command")
+    @field_validator("server_port")
     @classmethod
-    def _or_the_images(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and not info.data.get("no_build"):
-            raise problem(
-                "is missing", "An image that has a command of its own needs none with `no_build: true`."
+    def _beside_the_one_in_front(cls, value: int, info: ValidationInfo) -> int:
+        text = f"{EDGE_PORT} is the port in front of your server, in the same container"
+        if value == EDGE_PORT and info.data.get("no_build"):
+            advice = (
+                "Take another one, such as 8000: the image's own command finds it in the variable PORT, "
+                "or a `start_command` names it."
             )
+            raise problem(f"{text}, with `no_build`, too", advice)
+        if value == EDGE_PORT:
+            raise problem(text, "Take another one, such as 8000, and have the command listen there.")
         return value
 
 
@@ -243,7 +258,7 @@ class Resources(Section):
         description="Whether the model needs a GPU; `accelerator` says so, too.",
         examples=[True],
     )
-    accelerator: Accelerator = Field(
+    accelerator: Annotated[Accelerator | None, EMPTY] = Field(
         default=None,
         description="Type of the GPU and, after `:`, how many: a container gets that many of this machine's, of "
         "whatever type.",

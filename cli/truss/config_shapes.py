@@ -97,8 +97,9 @@ def never(number: int, words: str) -> Rules:
 # What quotes may stand around.
 TRUE = "[Tt][Rr][Uu][Ee]"
 TRUTH = f"{TRUE}|[Ff][Aa][Ll][Ss][Ee]"
-NUMBER = r"[+-]?[0-9]+(\.[0-9]+)?"
-WHOLE = r"[+-]?[0-9]+(\.0+)?"
+# More digits than these Python could not read, or would read as infinity.
+NUMBER = r"[+-]?[0-9]{1,300}(\.[0-9]{1,300})?"
+WHOLE = r"[+-]?[0-9]{1,300}(\.0+)?"
 
 VERSION = r"(?:py)?3\.?([0-9]{1,2})"
 
@@ -129,10 +130,10 @@ ONE_COMMAND = Shape(
     r"This has several lines. Make each an item of its own, or end a line with `&& \`.",
     spaced=True,
 )
-DEBIAN_PACKAGE = "[A-Za-z0-9_.+:=/~*-]+"
+DEBIAN_PACKAGE = "[A-Za-z0-9]([A-Za-z0-9_.+:=/~*-]*[A-Za-z0-9_.+~*])?"
 DEBIAN_PACKAGES = Shape(
     f"{DEBIAN_PACKAGE}( +{DEBIAN_PACKAGE})*",
-    "This is no name of a Debian package. Names stand alone or with spaces between.",
+    "This is no name of a Debian package. Names stand alone or with spaces between, without options.",
     spaced=True,
 )
 
@@ -143,7 +144,8 @@ MODEL_NAME = Shape(
 )
 CLASS_NAME = Shape(r"(?![0-9])[^\x00-/:-@\[-^`{-\x7f]+", "This is no name of a class.")
 SECRET = Shape(SECRET_NAME, "This is no name of a secret. Take letters, digits, `_`, `-` and `.`, not first.")
-VARIABLE = Shape(r"[^=\x00]+", "This is no name of a variable. Take letters, digits and `_`.")
+SECRET_OR_LOGIN = Shape(f"{SECRET_NAME}|DOCKER_REGISTRY_.*", SECRET.words)
+VARIABLE = Shape(r"[^=\s\x00]+", "This is no name of a variable. Take letters, digits and `_`.")
 VALUE = Shape(r"[^\x00]*", "This must not hold a null character.")
 IMAGE = Shape(
     f"{IMAGE_NAME}(@[A-Za-z0-9_]+:[0-9a-f]{{32,}})?",
@@ -188,16 +190,17 @@ def beside(folders: Iterable[str]) -> Shape:
 
 
 # Amounts.
-CPU = Shape(r"[0-9]+(\.[0-9]+)?|[0-9]+m", "This is no number of cores. Write `4`, `0.5` or `500m`.")
+CPU = Shape(
+    r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)", "This is no number of cores. Write `4`, `0.5` or `500m`."
+)
 MEMORY = Shape(
-    r"[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?",
+    r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?",
     "This is no amount of memory. Write a number and a unit: `16Gi`, `512Mi`.",
 )
 ACCELERATOR = Shape(
-    "[A-Za-z0-9_]+(:[1-9][0-9]*)?",
+    "(?!([Nn][Oo][Nn][Ee]|[Cc][Pp][Uu])(:|$))[A-Za-z0-9_]+(:[1-9][0-9]*)?",
     "This is no accelerator. Write its type, and how many: `L4`, `A100:2`.",
 )
-NO_ACCELERATOR = Shape(f"({ACCELERATOR.pattern})?", ACCELERATOR.words)
 
 # What goes over wires.
 URL = Shape(r"https?://[^\s/]+\S*", "This is no URL. Write one that begins with https:// or http://.")

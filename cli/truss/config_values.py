@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
@@ -27,6 +28,15 @@ NEEDED_FOLDERS = (
 )
 """Of an image: no secret is mounted upon what is in them."""
 
+ACCELERATORS = (
+    *("T4", "L4", "A10G", "V100", "A100", "A100_40GB", "H100", "H200", "H100_40GB"),
+    *("B200", "L40S", "RTX_PRO_6000", "B300", "GB300"),
+)
+"""Types of GPUs that Truss's own platform has. Others are fine: it is a hint for the GPU of this machine."""
+
+LOGIN = "DOCKER_REGISTRY_"
+"""How the name of a secret begins that is the login of a registry on Truss's own platform."""
+
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]
 
 
@@ -43,9 +53,10 @@ def one_line(value: str) -> str:
     """
     line = value.strip()  # what YAML folds, after `>`, ends with a newline
     if not line:
-        raise problem("must not be empty")
-    if not line.isprintable():
-        raise problem("must be one line of printable characters")
+        raise problem("must not be empty", "Write something, or leave it out.")
+    if (odd := next((sign for sign in line if not sign.isprintable()), None)) is not None:
+        found = {"\t": "a tab", "\n": "a line break"}.get(odd, f"the character {odd!r}")
+        raise problem("must be one line of printable characters", f"Take out {found}.")
     return line
 
 
@@ -53,9 +64,8 @@ def _system_package(value: str) -> str:
     line = one_line(value)
     for word in line.split():
         if not re.fullmatch(shapes.DEBIAN_PACKAGE, word):
-            raise problem(
-                f"`{word}` is no name of a Debian package", "Names stand alone or with spaces between."
-            )
+            advice = "Names stand alone or with spaces between, without options."
+            raise problem(f"`{word}` is no name of a Debian package", advice)
     return line
 
 
@@ -108,9 +118,13 @@ def unquoted(value: object) -> object:
 
 
 def _variable_name(name: str) -> str:
-    if not shapes.VARIABLE.fits(name):
+    if not shapes.VARIABLE.fits(name) or not name.isprintable():
         raise problem("is no name of a variable", "Take letters, digits and `_`.")
     return name
+
+
+def _secret_or_login(name: str) -> str:
+    return name if name.startswith(LOGIN) and name.isprintable() else _secret_name(name)
 
 
 def _secret_name(name: str) -> str:
@@ -121,7 +135,7 @@ def _secret_name(name: str) -> str:
 
 def _variable_value(value: str) -> str:
     if not shapes.VALUE.fits(value):
-        raise problem("must not hold a null character")
+        raise problem("must not hold a null character", "Take it out.")
     return value
 
 
@@ -131,31 +145,26 @@ def _cpu(value: str) -> str:
     return value
 
 
-def _amount(value: object) -> object:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise problem(f"`{value}` has no unit", "Write a number and a unit: `16Gi`, `512Mi`.")
-    return value
-
-
 def _memory(value: str) -> str:
     if not shapes.MEMORY.fits(value):
-        raise problem(f"`{value}` is no amount of memory", "Write a number and a unit: `16Gi`, `512Mi`.")
+        advice = "Write a number and a unit: `16Gi`, `512Mi`. Without a unit it is bytes."
+        raise problem(f"`{value}` is no amount of memory", advice)
     return value
-
-
-def _nothing(value: object) -> object:
-    return None if value == "" else value
 
 
 def _accelerator(value: str) -> str:
+    kind, _, count = value.partition(":")
+    if kind.upper() in {"NONE", "CPU"}:
+        raise problem(f"`{kind}` is no accelerator", "Leave `accelerator` out where there is none.")
     if not shapes.ACCELERATOR.fits(value):
         raise problem(f"`{value}` is no accelerator", "Write its type, and how many: `L4`, `A100:2`.")
-    return value
+    known = kind.upper() if kind.upper() in ACCELERATORS else kind
+    return f"{known}:{count}" if count else known
 
 
 def _class_name(value: str) -> str:
-    if not value.isidentifier():
-        raise problem(f"`{value}` is no name of a class")
+    if not value.isidentifier() or keyword.iskeyword(value):
+        raise problem(f"`{value}` is no name of a class", "Write what follows `class` in the file.")
     return value
 
 
@@ -168,7 +177,7 @@ def _python_file(value: str) -> str:
 def _requirement(value: str) -> str:
     line = without_comment(value)
     if not line:
-        raise problem("must not be empty")
+        raise problem("must not be empty", "Write something, or leave it out.")
     if (wrong := objection(line)) is not None:
         raise problem(wrong)
     return line
@@ -229,18 +238,15 @@ def _image(value: str) -> str:
     return name
 
 
-def _port(value: int) -> int:
-    if value == EDGE_PORT:
-        raise problem(
-            f"{EDGE_PORT} is the port in front of your server, in the same container",
-            "Take another one, such as 8000, and have the command listen there.",
-        )
-    return value
-
-
 def _route(value: str) -> str:
     if not shapes.ROUTE.fits(value):
         raise problem(f"`{value}` is no route", "Write the path of a URL, such as `/health`.")
+    return value
+
+
+def _no_root(value: object) -> object:
+    if value == 0 and not isinstance(value, bool):
+        raise problem("0 is root, as which no server runs", "Take the id of another user of your image.")
     return value
 
 
@@ -257,14 +263,17 @@ _NOT_OURS = f"{PLATFORM_USER} is a user of Truss's own platform: take the id of 
 _REFUSALS = shapes.Rules([shapes.without(sign, words) for sign, words in refusals()])
 _VERSIONS = shapes.taking(**shapes.versions(get_args(Minor)))
 _SCALAR = shapes.taking(type=["string", "number", "boolean"])
-_CORES = shapes.taking(type=["string", "number"], minimum=0)
-_WITH_UNIT = shapes.taking(type="string", errorMessage="This has no unit: write `16Gi`, `512Mi`.")
+_AMOUNT = shapes.taking(type=["string", "number"], exclusiveMinimum=0)
 
 Line = Annotated[str, AfterValidator(one_line), shapes.LINE]
-Port = Annotated[int, Field(ge=1, le=65535), AfterValidator(_port), shapes.never(EDGE_PORT, _IN_FRONT)]
+Port = Annotated[int, Field(ge=1, le=65535), shapes.never(EDGE_PORT, _IN_FRONT)]
 ImageName = Annotated[str, AfterValidator(_image), shapes.IMAGE]
 UserId = Annotated[
-    int, Field(ge=1, lt=2**31), AfterValidator(_user_id), shapes.never(PLATFORM_USER, _NOT_OURS)
+    int,
+    Field(ge=1, lt=2**31),
+    BeforeValidator(_no_root),
+    AfterValidator(_user_id),
+    shapes.never(PLATFORM_USER, _NOT_OURS),
 ]
 Route = Annotated[str, AfterValidator(_route), shapes.ROUTE]
 # Not strict: strict pydantic takes no list for a tuple.
@@ -292,20 +301,21 @@ VariableValue = Annotated[
     shapes.VALUE,
 ]
 Cpu = Annotated[
-    str, BeforeValidator(_text_of, json_schema_input_type=_CORES), AfterValidator(_cpu), shapes.CPU
+    str, BeforeValidator(_text_of, json_schema_input_type=_AMOUNT), AfterValidator(_cpu), shapes.CPU
 ]
 Variables = Annotated[
     dict[VariableName, VariableValue],
     BeforeValidator(_set_ones, json_schema_input_type=dict[VariableName, VariableValue | None]),
 ]
 Memory = Annotated[
-    str, BeforeValidator(_amount, json_schema_input_type=_WITH_UNIT), AfterValidator(_memory), shapes.MEMORY
+    str, BeforeValidator(_text_of, json_schema_input_type=_AMOUNT), AfterValidator(_memory), shapes.MEMORY
 ]
-Accelerator = Annotated[
-    Annotated[str, AfterValidator(_accelerator)] | None,
-    BeforeValidator(_nothing, json_schema_input_type=Annotated[str, shapes.NO_ACCELERATOR] | None),
-]
+Accelerator = Annotated[str, AfterValidator(_accelerator), shapes.ACCELERATOR]
 SecretName = Annotated[str, AfterValidator(_secret_name), shapes.SECRET]
+SecretOrLogin = Annotated[str, AfterValidator(_secret_or_login), shapes.SECRET_OR_LOGIN]
+
+EMPTY = "empty"
+"""Marks a key for which `""` is no value, as Truss's own files have it: it is as if the key were not there."""
 
 UNUSED = "unused"
 """Marks a key that Truss knows and no target here has a use for: a package with it loads, and is told so."""

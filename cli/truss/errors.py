@@ -18,6 +18,31 @@ Ctrl-C is 130. The classes are raised anywhere and printed in one place, `truss.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at a place of config.yaml.
+
+    Attributes:
+        line: Counted from 1.
+        column: Counted from 1.
+        key: With dots, empty where the file is no YAML.
+        problem: What is wrong.
+        advice: What to do; may be empty.
+    """
+
+    line: int
+    column: int
+    key: str
+    problem: str
+    advice: str = ""
+
 
 class TrussError(Exception):
     """An error to be shown to the user without a traceback.
@@ -26,6 +51,7 @@ class TrussError(Exception):
         message: What failed, one sentence.
         details: Lines that show it: an excerpt, a log's tail, a traceback of the user's code.
         hint: What to do next.
+        problems: What the details say of config.yaml, for programs.
 
     Attributes:
         exit_code: What the process ends with.
@@ -35,11 +61,14 @@ class TrussError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, details: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, details: str = "", hint: str = "", problems: Sequence[Problem] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
         self.hint = hint
+        self.problems = problems
         self.step = ""
         self.streamed = False
 

@@ -111,7 +111,7 @@ def external_folder(root: Path, name: str) -> Path:
     folder = (root / name).resolve()
     if not folder.is_dir():
         raise PackageError(
-            f"There is no folder {folder}.", hint=f"`external_package_dirs` in {CONFIG} names it."
+            f"There is no folder {folder}.", hint=f"Add it, or correct `external_package_dirs` in {CONFIG}."
         )
     if root.resolve().is_relative_to(folder):
         raise PackageError(

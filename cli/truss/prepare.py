@@ -44,8 +44,8 @@ def plan_aloud(package: Path, progress: Progress) -> ReleasePlan:
         PackageError: The package is wrong.
     """
     plan = plan_release(package)
-    if unused := plan.config.unused():
-        progress.note(f"{CONFIG}: not used here: {', '.join(unused)}.")
+    if unused := plan.config.listed_unused():
+        progress.note(f"{CONFIG}: not used here: {unused}")
     for doubt in plan.doubts:
         progress.note(doubt)
     return plan

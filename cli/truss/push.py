@@ -127,7 +127,7 @@ def push(
 
 def unset_secrets(plan: ReleasePlan, environ: Mapping[str, str]) -> list[str]:
     """Return the names of secrets that a model which asks for them would not get."""
-    needed = [name for name, default in plan.config.secrets.items() if not default]
+    needed = [name for name, default in plan.config.model_secrets.items() if not default]
     found = find_secrets(needed, environ)
     return [name for name in needed if name not in found]
 

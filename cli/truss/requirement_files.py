@@ -201,7 +201,11 @@ def _text(package: Path, name: PurePosixPath) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as exc:
-        hint = "uv needs it beside uv.lock." if name.name == PYPROJECT else "`requirements_file` names it."
+        hint = (
+            "uv needs it beside uv.lock."
+            if name.name == PYPROJECT
+            else "Add it, or correct `requirements_file`."
+        )
         raise PackageError(f"There is no file {name} in the package.", hint=hint) from exc
     except OSError as exc:
         raise PackageError(f"{path} cannot be read: {exc.strerror}.") from exc

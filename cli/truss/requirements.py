@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from truss.requirement_grammar import AFTER, COMMAND, after_objection, grammar_objection, option_objection
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
@@ -68,8 +70,6 @@ def without_hashes(line: str) -> str:
 
 
 _REFUSED = (
-    (re.compile(r"\w[\w.-]*\s*(\[[^\]]*\])?\s*=[^=]"), "`{line}` compares by a single `=`: write `==`"),
-    (re.compile(r"\w[\w.-]*\s+[\w.-]+$"), "`{line}` are two names: each requirement is a line of its own"),
     (
         _OTHER_FILE,
         "`{option}` is not supported here: name the file in `requirements_file`, which may include others",
@@ -79,6 +79,7 @@ _REFUSED = (
         "`{line}` installs code in place, which no image sees: put it into the packages folder, or name "
         + _DIRS,
     ),
+    (COMMAND, "`{line}` is a command: write what it installs, each project on a line of its own"),
     (_LINKS, "`{line}` is no URL: set PIP_FIND_LINKS, or name each wheel by its path in the package"),
 )
 
@@ -88,9 +89,16 @@ def objection(line: str) -> str | None:
     for pattern, text in _REFUSED:
         if pattern.match(line):
             return text.format(line=line, option=line.split(maxsplit=1)[0])
-    if wheel_path(line) is None and _PATH.match(line):
+    if OPTION.match(line):
+        return option_objection(line, objection)
+    bare = without_hashes(line)
+    if (found := AFTER.search(bare)) is not None:
+        return after_objection(bare[: found.start()].strip(), bare[found.start() :].strip())
+    if wheel_path(line) is not None:
+        return None
+    if _PATH.match(line):
         return f"`{line}` is a path on this machine: name a wheel in the package, a URL, or put the code into {_DIRS}"
-    return None
+    return grammar_objection(bare)
 
 
 def refusals() -> Iterator[tuple[str, str]]:

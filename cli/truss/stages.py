@@ -217,7 +217,7 @@ def _release(plan: ReleasePlan) -> Stage:
         "drain_timeout": plan.config.runtime.drain_timeout,
         "gpus": gpus_wanted(plan.config.resources),
         "openapi": OPENAPI,
-        "secrets": " ".join(sorted(plan.config.secrets)),
+        "secrets": " ".join(sorted(plan.config.model_secrets)),
         "takes_command": takes_command(plan),
     }
     folders = tuple(PurePosixPath("release", name) for name in names)

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import traceback
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from truss.errors import TrussError
@@ -91,6 +92,7 @@ def format_error_json(error: TrussError) -> str:
         "message": error.message,
         "step": error.step,
         "details": error.details,
+        "problems": [asdict(problem) for problem in error.problems],
         "hint": error.hint,
         "exit_code": error.exit_code,
     }

@@ -11,22 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from truss.errors import PackageError
-from truss.excerpt import Mark, describe, line_of
+from truss.errors import PackageError, Problem
+from truss.excerpt import Mark, describe
+from truss.yaml_file import read_text
+from truss.yaml_words import explain_syntax, in_quotes, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 Location = tuple[str | int, ...]
 """Where a value lies: keys and indices from the top. A key has the location of its value."""
 
-MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000
 """An alias repeats all that it names; a few lines of nested aliases would otherwise fill the memory."""
 
+MAX_DEPTH = 100
+"""Mappings and lists in each other: more would be too much for whatever writes them out again."""
+
+MAX_DIGITS = 1000
+"""Of a number: Python itself refuses to write one of 4301."""
+
 _CORE = "tag:yaml.org,2002:"
-_PLAIN_TAGS = {_CORE + name for name in ("map", "seq", "str", "int", "float", "bool", "null")}
+_TAGS: dict[type[yaml.Node], set[str]] = {
+    yaml.MappingNode: {_CORE + "map"},
+    yaml.SequenceNode: {_CORE + "seq"},
+    yaml.ScalarNode: {_CORE + name for name in ("str", "int", "float", "bool", "null")},
+}
+_NUMBERS = {_CORE + "int", _CORE + "float"}
+
+_HALF = (
+    r"half a character: `\ud800` to `\udfff` mean something in pairs only",
+    "Write the character itself.",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,9 @@ class YamlSource:
         data: What it says; an empty file says `{}`.
         keys: Where each key (or item of a list) begins.
         values: Where each value begins.
+        written: The text of each number and truth value, as it is written.
+        problems: What is wrong with it, in no order.
+        unread: Where the data is not what the file says, for a problem of the file itself.
     """
 
     path: Path
@@ -46,10 +66,9 @@ class YamlSource:
     data: dict[str, Any] = field(default_factory=dict)
     keys: dict[Location, Mark] = field(default_factory=dict)
     values: dict[Location, Mark] = field(default_factory=dict)
-
-    def describe(self, mark: Mark, problem: str, advice: str = "") -> str:
-        """Return a problem as `file:line:column: problem`, the line it is about, and what to do."""
-        return describe(self.path, self.text, mark, problem, advice)
+    written: dict[Location, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    unread: set[Location] = field(default_factory=set)
 
     def find(self, location: Location, *, key: bool = False) -> Mark:
         """Return where a location is, or the nearest place above it that the file names."""
@@ -59,18 +78,39 @@ class YamlSource:
             places = self.keys
         return places.get(location, Mark(1, 1))
 
+    def refusal(self, problems: Iterable[Problem]) -> PackageError:
+        """Return one error that lists problems in the order of the file, each with its line and what to do."""
+        once = {
+            (one.line, one.column, one.problem): one for one in problems
+        }  # an alias is met again and again
+        found = [once[place] for place in sorted(once)]
+        count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        return self._error(f"{self.path} has {count}.", found)
+
+    def invalid(self, mark: Mark, problem: str, advice: str = "", *, hint: str = "") -> PackageError:
+        """Return the error of a file that nothing more can be said of."""
+        found = Problem(mark.line, mark.column, "", problem, advice)
+        return self._error(f"{self.path} is not valid.", [found], hint)
+
+    def _error(self, message: str, found: list[Problem], hint: str = "") -> PackageError:
+        shown = [
+            describe(self.path, self.text, Mark(one.line, one.column), one.problem, one.advice)
+            for one in found
+        ]
+        return PackageError(message, details="\n\n".join(shown), hint=hint, problems=found)
+
 
 def read_yaml(path: Path, *, verbatim: Callable[[Location], bool] = lambda _: False) -> YamlSource:
-    """Read a YAML file whose top level is a mapping.
+    """Read a YAML file whose top level is a mapping. What is wrong with single values is noted in what is returned.
 
     Args:
         path: The file.
         verbatim: Says of a location whether a scalar there stays as written: `3.10` is a version, no number.
 
     Raises:
-        PackageError: No such file, no YAML, no mapping, a key that is there twice.
+        PackageError: No such file, no YAML, no mapping.
     """
-    source = YamlSource(path, _read_text(path))
+    source = YamlSource(path, read_text(path))
     try:
         loader = _Loader(source.text)
         node = loader.get_single_node()
@@ -78,20 +118,15 @@ def read_yaml(path: Path, *, verbatim: Callable[[Location], bool] = lambda _: Fa
             return source
         if not isinstance(node, yaml.MappingNode):
             kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-            raise _error(source, _mark(node.start_mark), f"{kind}, where `key: value` lines are expected")
-        _Walk(source, verbatim).visit(node, (), ())
-        data: dict[str, Any] = loader.construct_document(node)
-    except (ValueError, KeyError) as exc:  # what PyYAML makes of `!!int many` and `!!bool maybe`
-        raise PackageError(f"{path} has a value that contradicts its tag: {exc}.") from exc
+            raise source.invalid(_mark(node.start_mark), f"{kind}, where `key: value` lines are expected")
+        source.data.update(_Walk(source, loader, verbatim).visit(node, (), ()))
     except yaml.reader.ReaderError as exc:
         mark = _mark_at(source.text, exc.position)
         problem = f"the character {chr(exc.character)!r} is not allowed in YAML"
-        raise _error(source, mark, problem) from exc
+        raise source.invalid(mark, problem, "Remove it.") from exc
     except yaml.MarkedYAMLError as exc:
-        raise _invalid(source, exc) from exc
-    except RecursionError as exc:
-        raise PackageError(f"{path} is nested too deeply.") from exc
-    return YamlSource(path, source.text, data, source.keys, source.values)
+        raise source.invalid(*explain_syntax(source.text, exc)) from exc
+    return source
 
 
 def in_a_line(value: object) -> str:
@@ -101,7 +136,18 @@ def in_a_line(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, for which a date or a lone `=` is text like any other."""
+    """PyYAML's safe loader, for which a date or a lone `=` is text like any other, and nesting has an end."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH + 1:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(problem=_too_deep(), problem_mark=mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -111,103 +157,139 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Walk:
-    """Notes where everything is, and refuses what is no plain data."""
+    """Takes the data out of nodes, notes where everything is, and what is no plain data."""
 
-    def __init__(self, source: YamlSource, verbatim: Callable[[Location], bool]) -> None:
+    def __init__(
+        self, source: YamlSource, loader: yaml.SafeLoader, verbatim: Callable[[Location], bool]
+    ) -> None:
         self._source = source
+        self._loader = loader
         self._verbatim = verbatim
+        self._visited = 0
 
-    def visit(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> None:
-        """Note a value and all below it."""
+    def visit(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> Any:
+        """Return a value, and note it and all below it."""
         mark = _mark(node.start_mark)
-        if any(node is parent for parent in above):
-            raise _error(self._source, mark, "this value contains itself")
-        if len(self._source.values) >= MAX_VALUES:
-            raise _error(self._source, mark, f"more than {MAX_VALUES} values")
-        if node.tag not in _PLAIN_TAGS:
-            raise _error(self._source, mark, f"the tag `{node.tag.replace(_CORE, '!!')}` is not supported")
         self._source.values[location] = mark
+        if self._leads_astray(node, location, above):
+            self._source.unread.add(location)
+            return None
+        if node.tag not in _TAGS[type(node)]:
+            tag = node.tag.replace(_CORE, "!!")
+            self._source.unread.add(location)
+            self._problem(mark, location, f"the tag `{tag}` is not supported", self._quote(mark))
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, mark, location)
         if isinstance(node, yaml.MappingNode):
-            self._mapping(node, location, above)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self._source.keys[(*location, index)] = _mark(item.start_mark)
-                self.visit(item, (*location, index), (*above, node))
-        elif self._verbatim(location) and node.tag != _CORE + "null":
-            node.tag = _CORE + "str"
+            return self._mapping(node, location, above)
+        items = enumerate(node.value)
+        return [self._item(item, (*location, index), (*above, node)) for index, item in items]
 
-    def _mapping(self, node: yaml.MappingNode, location: Location, above: tuple[yaml.Node, ...]) -> None:
+    def _leads_astray(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> bool:
+        """Return whether a value is not to be looked into, and note why."""
+        mark = _mark(node.start_mark)
+        self._visited += 1
+        if self._visited > MAX_VALUES:
+            raise self._source.invalid(mark, f"more than {MAX_VALUES} values")
+        if any(node is parent for parent in above):
+            self._problem(mark, location, "this value contains itself", "Write out what is meant.")
+            return True
+        if len(above) > MAX_DEPTH:
+            self._problem(mark, location, _too_deep())
+            return True
+        return False
+
+    def _item(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> Any:
+        self._source.keys[location] = _mark(node.start_mark)
+        return self.visit(node, location, above)
+
+    def _scalar(self, node: yaml.ScalarNode, mark: Mark, location: Location) -> Any:
+        tag = node.tag if node.tag in _TAGS[yaml.ScalarNode] else _CORE + "str"
+        if tag == _CORE + "str" or (self._verbatim(location) and tag != _CORE + "null"):
+            return self._text(node.value, mark, location)
+        self._source.written[location] = node.value
+        shown = node.value or '""'
+        problem = f"`{shown}` is no `{tag.replace(_CORE, '!!')}`"
+        if tag in _NUMBERS and len(node.value) > MAX_DIGITS:
+            problem = f"a number of more than {MAX_DIGITS} digits"
+        else:
+            try:
+                return self._loader.construct_object(yaml.ScalarNode(tag, node.value, node.start_mark))
+            except (ValueError, KeyError, IndexError):  # of `!!int many`, `!!bool maybe`, `!!int ""`
+                pass
+        self._source.unread.add(location)
+        self._problem(mark, location, problem, "If it is text, put it in quotes, without a tag.")
+        return None
+
+    def _text(self, text: str, mark: Mark, location: Location) -> str | None:
+        whole = _joined(text)
+        if whole is None:
+            self._source.unread.add(location)
+            self._problem(mark, location, *_HALF)
+        return whole
+
+    def _mapping(
+        self, node: yaml.MappingNode, location: Location, above: tuple[yaml.Node, ...]
+    ) -> dict[str, Any]:
+        data: dict[str, Any] = {}
         seen: dict[str, Mark] = {}
         merges = [value for key, value in node.value if key.tag == _CORE + "merge"]
         for merged in merges:  # first: a key of the mapping's own wins, so its place does too
-            self._merge(merged, location, (*above, node))
+            data.update(self._merge(merged, location, (*above, node)))
         for key, value in node.value:
             mark = _mark(key.start_mark)
             if key.tag == _CORE + "merge":
                 continue
             if not isinstance(key, yaml.ScalarNode):
-                raise _error(self._source, mark, "a key must be text")
-            key.tag = _CORE + "str"  # `on:` is a key like any other, although YAML 1.1 reads it as true
-            if key.value in seen:
-                problem = f"the key `{key.value}` is already on line {seen[key.value].line}"
-                raise _error(self._source, mark, problem, hint="Keep one of the two.")
-            seen[key.value] = self._source.keys[(*location, key.value)] = mark
-            self.visit(value, (*location, key.value), (*above, node))
+                self._problem(mark, location, "a key must be text", self._quote(mark))
+                continue
+            name = _joined(key.value)  # `on:` is a key like any other, although YAML 1.1 reads it as true
+            if name is None:
+                self._problem(mark, location, *_HALF)
+                continue
+            if name in seen:
+                problem = f"the key `{name}` is already on line {seen[name].line}"
+                self._problem(mark, (*location, name), problem, "Keep one of the two.")
+                continue
+            seen[name] = self._source.keys[(*location, name)] = mark
+            data[name] = self.visit(value, (*location, name), (*above, node))
+        return data
 
-    def _merge(self, value: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> None:
-        for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+    def _merge(self, value: yaml.Node, location: Location, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        several = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        for merged in reversed(several):  # the first one wins
             if not isinstance(merged, yaml.MappingNode):
-                raise _error(self._source, _mark(merged.start_mark), "`<<` takes a mapping")
-            if any(merged is parent for parent in above):
-                raise _error(self._source, _mark(merged.start_mark), "this value contains itself")
-            self._mapping(merged, location, above)
+                self._problem(
+                    _mark(merged.start_mark), location, "`<<` takes a mapping", "Write `<<: *name`."
+                )
+            elif not self._leads_astray(merged, location, above):
+                data.update(self._mapping(merged, location, above))
+        return data
+
+    def _problem(self, mark: Mark, location: Location, problem: str, advice: str = "") -> None:
+        found = Problem(mark.line, mark.column, dotted(location), problem, advice)
+        self._source.problems.append(found)
+
+    def _quote(self, mark: Mark) -> str:
+        return f"If it is text, put it in quotes: {in_quotes(value_at(self._source.text, mark))}."
 
 
-def _read_text(path: Path) -> str:
+def dotted(location: Location) -> str:
+    """Return a location as it is written: `a.b.0`."""
+    return ".".join(str(part) for part in location)
+
+
+def _joined(text: str) -> str | None:
+    """Return a text in which a character that was written as two halves, as JSON does, is one; None for half a one."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PackageError(f"{path} is larger than {MAX_BYTES >> 20} MiB.")
-        raw = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise _missing(path) from exc
-    except OSError as exc:
-        raise PackageError(f"{path} cannot be read: {exc.strerror}.") from exc
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = raw.count(b"\n", 0, exc.start) + 1
-        raise PackageError(f"{path}:{line} is not UTF-8.", hint="Save the file as UTF-8.") from exc
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
-def _missing(path: Path) -> PackageError:
-    sibling = path.with_suffix(".yml")
-    if sibling.is_file():
-        return PackageError(
-            f"The file must be called {path.name}, not {sibling.name}.", hint=f"mv {sibling} {path}"
-        )
-    if not path.parent.is_dir():
-        return PackageError(
-            f"There is no folder {path.parent}.", hint="`truss init DIR` makes a new package."
-        )
-    return PackageError(
-        f"There is no {path.name} in {path.parent.absolute()}.",
-        hint="Change to the folder of a package, or make one with `truss init DIR`.",
-    )
-
-
-def _invalid(source: YamlSource, exc: yaml.MarkedYAMLError) -> PackageError:
-    mark = _mark(exc.problem_mark)
-    began = _mark(exc.context_mark) if exc.context_mark else mark
-    problem = exc.problem or "this is no YAML"
-    if exc.context:
-        since = f" that began on line {began.line}" if began.line != mark.line else ""
-        problem = f"{exc.context}{since}: {problem}"
-    tabs = "\t" in line_of(source.text, mark)[: mark.column]
-    return _error(source, mark, problem, hint="YAML indents with spaces, not with tabs." if tabs else "")
-
-
-def _error(source: YamlSource, mark: Mark, problem: str, *, hint: str = "") -> PackageError:
-    return PackageError(f"{source.path} is not valid.", details=source.describe(mark, problem), hint=hint)
+def _too_deep() -> str:
+    return f"nested deeper than {MAX_DEPTH} levels"
 
 
 def _mark(mark: Any) -> Mark:

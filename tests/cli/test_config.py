@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from truss.config import TrussConfig, load_config
+from truss.config_pages import format_config
 from truss.errors import PackageError
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
@@ -112,11 +113,58 @@ def test_keys_without_value() -> None:
     assert load(text) == load("")
 
 
-def test_keys_of_truss_that_ask_for_nothing() -> None:
-    """A key of Truss that is switched off or empty asks for nothing that is missing here."""
-    text = "external_package_dirs: []\nlive_reload: false\nruntime: {health_checks: {}}\n"
+def test_values_that_are_empty_in_truss() -> None:
+    """Where Truss writes an empty text for what is not given, it is as if the key were not there."""
+    text = "base_image: {image: '', python_executable_path: ''}\nrequirements_file: ''\n"
 
-    assert load(text) == load("")
+    assert load(f"requirements: [torch]\n{text}") == load("requirements: [torch]\nbase_image: {}\n")
+
+
+def test_keys_of_truss_that_ask_for_nothing() -> None:
+    """A key of Truss that is off or empty is nothing that is missing here, but the model gets it as it is written."""
+    config = load(
+        "apply_library_patches: false\nlive_reload: false\nweights: []\nresources: {node_count: 0}\n"
+        "external_package_dirs: []\ntrt_llm:\n"
+        "runtime: {health_checks: {}, oidc: {enabled: null}, remote_ssh: {enabled: false}}\n"
+    )
+    filled = config.filled()
+
+    assert config.unused() == []
+    assert (filled["apply_library_patches"], filled["live_reload"], filled["weights"]) == (False, False, [])
+    assert filled["resources"]["node_count"] == 0
+    assert filled["runtime"]["health_checks"] == {}
+    assert filled["runtime"]["remote_ssh"] == {"enabled": False}
+    assert "trt_llm" not in filled
+
+
+def test_logins_of_registries() -> None:
+    """The name that Truss has for a registry's login is accepted, told once, and nothing that a model gets."""
+    config = load(
+        'secrets: {"DOCKER_REGISTRY_https://registry.example.org/v1/": null, hf_access_token: null}\n'
+    )
+
+    assert config.unused() == ["secrets.DOCKER_REGISTRY_https://registry.example.org/v1/"]
+    assert config.listed_unused() == (
+        "secrets.DOCKER_REGISTRY_https://registry.example.org/v1/. Registries know you by `docker login`."
+    )
+    assert config.model_secrets == {"hf_access_token": None}
+    assert config.filled()["secrets"] == {"hf_access_token": None}
+
+
+def test_defaults_of_secrets() -> None:
+    """The default of a secret is the text that was written, whatever YAML would make of it."""
+    config = load("secrets: {pin: 0777, t: 12:30, v: on, w: 1.10, none: null}\n")
+
+    assert config.secrets == {"pin": "0777", "t": "12:30", "v": "on", "w": "1.10", "none": None}
+
+
+def test_what_is_nested() -> None:
+    """Settings that are nested as deep as they may be are shown, too; deeper ones have no place."""
+    deep = "{a: " * 98 + "1" + "}" * 98
+    config = load(f"model_metadata: {deep}\n")
+
+    assert format_config(config, as_json=False).count(" a:") == 98
+    assert "nested deeper" in refused(f"model_metadata: {{a: {{a: {deep}}}}}\n").details
 
 
 def test_keys_that_only_a_cloud_uses() -> None:
@@ -215,6 +263,7 @@ def test_all_problems_at_once() -> None:
         "config.yaml:4:24: runtime.predict_concurrency: must be greater than or equal to 1\n"
         "  4 |   predict_concurrency: 0\n"
         "    |                        ^\n"
+        "  Write a number of at least 1 and at most 100000.\n"
         "\n"
         "config.yaml:5:13: model_name: must be text\n"
         "  5 | model_name: 7\n"
@@ -227,18 +276,61 @@ def test_all_problems_at_once() -> None:
     )
 
 
+def test_problems_of_the_file_and_of_its_values() -> None:
+    """What is wrong with the file, with a value, and with two keys together is told at once."""
+    error = refused(
+        "model_name: a\nmodel_name: b\ndescription: !x y\nresources: {cpu: many}\n"
+        "requirements: [7]\nrequirements_file: r.txt\n"
+        "docker_server: {no_build: true, server_port: 70000, readiness_endpoint: /}\n"
+    )
+
+    assert [(one.line, one.column, one.key) for one in error.problems] == [
+        (2, 1, "model_name"),
+        (3, 14, "description"),
+        (4, 18, "resources.cpu"),
+        (5, 16, "requirements.0"),
+        (6, 20, "requirements_file"),
+        (7, 16, "docker_server"),
+        (7, 16, "docker_server"),
+        (7, 46, "docker_server.server_port"),
+    ]
+    assert error.problems[2].problem == "resources.cpu: `many` is no number of cores"
+    assert error.problems[2].advice == "Write `4`, `0.5` or `500m`."
+
+
+def test_a_value_that_could_not_be_read() -> None:
+    """It is no second problem that a value which could not be read is none."""
+    assert refused("model_name: !!int x\nresources: !x 3\n").message == "config.yaml has 2 problems."
+
+
+@pytest.mark.parametrize(
+    ("written", "quoted"),
+    [("model_name: 012", "012"), ("description: yes", "yes"), ("model_class_name: 1_0.10", "1_0.10")],
+)
+def test_what_is_to_be_put_in_quotes(written: str, quoted: str) -> None:
+    """It is the text that was written, not what YAML has made of it."""
+    assert f'Put it in quotes: "{quoted}".' in refused(written).details
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
         ("predict_concurrency: 2", "1:1", ["unknown key", "Did you mean `runtime.predict_concurrency`?"]),
-        ("resources: {gpu: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
+        ("resources: {what: L4}", "1:13", ["`resources` takes cpu, memory, use_gpu, accelerator."]),
         ("whatever: 1", "1:1", ["unknown key `whatever`", "Correct its name, or remove it."]),
         ('base_image: {image: "a\\nRUN b"}', "1:21", ["one line of printable"]),
         ("base_image: {python_executable_path: python3}", "1:38", ["is no absolute path of a program"]),
         ("requirements: torch", "1:15", ["must be a list", "after `- `"]),
         ("requirements: [torch, 7]", "1:23", ["requirements.1: must be text", 'Put it in quotes: "7".']),
         ('requirements: ["a\\nb"]', "1:16", ["one line of printable"]),
-        ("requirements: [' ']", "1:16", ["must not be empty"]),
+        ("requirements: [' ']", "1:16", ["must not be empty", "or leave it out"]),
+        ("build_commands:\n- echo a: b  # c", "2:3", ["must be text", 'put it in quotes: "echo a: b".']),
+        ("model_name: [a]", "1:13", ["must be text", "For example: `model_name: falcon-7b`."]),
+        (
+            "external_data: [{local_data_path: a}]",
+            "1:17",
+            ["external_data.0.url: is missing", "For example: `url: https://"],
+        ),
         ("requirements: ['# later']", "1:16", ["must not be empty"]),
         ("requirements:\n  - -r more.txt", "2:5", ["requirements.0: `-r` is not supported"]),
         ("requirements: [./wheels/x]", "1:16", ["is a path on this machine"]),
@@ -255,13 +347,21 @@ def test_all_problems_at_once() -> None:
         ("resources: {cpu: many}", "1:18", ["`many` is no number of cores"]),
         ("resources: {memory: 2Gb}", "1:21", ["`2Gb` is no amount of memory"]),
         ("resources: {accelerator: 'L4:2:3'}", "1:26", ["is no accelerator"]),
+        ("runtime: {drain_timeout: -1}", "1:26", ["Write a number of at least 0 and at most 86400."]),
         ("runtime: {predict_concurrency: 1.5}", "1:32", ["must be a whole number"]),
         ("runtime: {predict_concurrency: true}", "1:32", ["must be a whole number"]),
         ("runtime: {streaming_read_timeout: 0}", "1:35", ["must be greater than 0"]),
         ("runtime: {streaming_read_timeout: .inf}", "1:35", ["must be a number"]),
         ("runtime: {drain_timeout: 30s}", "1:26", ["must be a number"]),
         ("secrets: [hf_token]", "1:10", ["must be `key: value` lines"]),
-        ("secrets: {hf_token: 7}", "1:21", ["secrets.hf_token: must be text"]),
+        ("secrets: {hf_token: [a]}", "1:21", ["secrets.hf_token: must be text"]),
+        (
+            "runtime: {max_queue: '" + "9" * 5000 + "'}",
+            "1:22",
+            ["runtime.max_queue: must be a whole number\n"],
+        ),
+        ("base_image: {image: 'a\tb'}", "1:21", ["one line of printable", "Take out a tab."]),
+        ("model_class_name: class", "1:19", ["`class` is no name of a class"]),
         ("secrets: {../hf: a}", "1:11", ["is no name of a secret"]),
         ("model_name: 鷹", "1:13", ["needs a letter from a to z or a digit"]),
         ("model_class_name: My Model", "1:19", ["`My Model` is no name of a class"]),
@@ -331,7 +431,16 @@ def test_folder_without_a_name() -> None:
             "unknown key `docker_server.start_comand`",
         ),
         ("{readiness_endpoint: /, no_build: true}", "docker_server: `no_build` runs an image as it is"),
-        ("{start_command: serve, readiness_endpoint: /, run_as_user_id: 0}", "run_as_user_id: must be"),
+        (
+            "{start_command: serve, readiness_endpoint: /, run_as_user_id: 0}",
+            "0 is root, as which no server runs",
+        ),
+        ("{start_command: serve, readiness_endpoint: /, run_as_user_id: '0'}", "0 is root"),
+        ("{start_command: serve, readiness_endpoint: /, run_as_user_id: -1}", "run_as_user_id: must be"),
+        (
+            "{start_command: serve, readiness_endpoint: /, no_build: true, server_port: 8080}",
+            "8080 is the port in front of your server, in the same container, with `no_build`, too",
+        ),
         ("{start_command: serve, readiness_endpoint: /, run_as_user_id: 60000}", "Truss's own platform"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -92,11 +93,19 @@ def test_exit_codes() -> None:
 
 def test_error_in_json() -> None:
     """The example of an error has the fields that errors have."""
-    block = re.search(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
-    assert block
+    block, _ = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
 
-    given = re.findall(r'"(\w+)":', block[1])
+    given = re.findall(r'"(\w+)":', block)
     deps = Deps(target=FakeMachine().target)
     made = re.findall(r'"(\w+)":', run_truss("logs", "--output", "json", "--model", "x", deps=deps).stdout)
 
     assert given == made
+
+
+def test_problems_in_json(tmp_path: Path) -> None:
+    """The example of a problem is what a configuration with this problem is told."""
+    _, block = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
+    (tmp_path / "config.yaml").write_text("\n\nruntime:\n  predict_concurrency: 0\n")
+    outcome = run_truss("config", "validate", str(tmp_path), "--output", "json")
+
+    assert (outcome.code, json.loads(outcome.stdout)["error"]["problems"]) == (3, [json.loads(block)])

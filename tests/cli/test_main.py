@@ -174,6 +174,7 @@ def test_usage_error_as_json() -> None:
             "message": "No such option: --foo",
             "step": "",
             "details": "",
+            "problems": [],
             "hint": "`truss list --help` shows what there is.",
             "exit_code": 2,
         }

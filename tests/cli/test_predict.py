@@ -513,7 +513,7 @@ def test_bad_json_in_a_file() -> None:
     assert predict("-f", "-", stdin=text) == Outcome(
         stderr=(
             "error: standard input is no JSON: expecting value at line 3, column 13.\n"
-            f'  3 |   "prompt": {"x" * 88}\n'
+            f'  3 |   "prompt": {"x" * 87}…\n'
             "    |             ^\n"
         ),
         code=2,

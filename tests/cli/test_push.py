@@ -267,6 +267,7 @@ def test_error_as_json(package: Path, local: FakeTarget) -> None:
             "message": "The server ended with exit code 4.",
             "step": "wait until ready",
             "details": "Killed",
+            "problems": [],
             "hint": "Correct it and push again.",
             "exit_code": 5,
         }

@@ -15,7 +15,9 @@ from tests.harness import TRUSS, Outcome, run_truss, spawn_truss
 from tests.helpers import build_tree, wait_until
 from truss.errors import UsageError
 from truss.plan import plan_release
+from truss.push import unset_secrets
 from truss.secrets import MOST_BYTES, SecretStore, find_secrets, shown_as, write_secrets
+from truss.stages import stages
 from truss.targets.local import LocalTarget
 
 if TYPE_CHECKING:
@@ -231,6 +233,17 @@ def test_a_secret_is_no_part_of_a_plan(tmp_path: Path) -> None:
 
     assert plan_release(folder).manifest == before.manifest
     assert "value-of-it" not in before.manifest.to_json()
+
+
+def test_logins_of_registries_reach_no_deployment(tmp_path: Path) -> None:
+    """A login of Truss's own platform is in no release, in no label, and nothing that a push would ask for."""
+    folder = package(tmp_path, '{hf_token: null, "DOCKER_REGISTRY_https://registry.example.org/v1/": null}')
+    plan = plan_release(folder)
+    release = next(stage for stage in stages(plan) if stage.kind == "release")
+
+    assert "DOCKER_REGISTRY" not in plan.manifest.to_json()
+    assert release.values["secrets"] == "hf_token"
+    assert unset_secrets(plan, {"HOME": str(tmp_path)}) == ["hf_token"]
 
 
 @pytest.mark.parametrize(

@@ -10,28 +10,22 @@ import typer  # noqa: TC002 Typer reads annotations
 
 from truss import options  # noqa: TC001 as above
 from truss.config import load_config
+from truss.config_check import check_config
 from truss.config_pages import format_config, format_schema
 from truss.config_values import CONFIG
 from truss.deps import Deps
-from truss.memory import Memory
-from truss.package import external_folder
-from truss.requirement_files import read_requirements
 
 
 def validate(ctx: typer.Context, folder: options.Folder = ".", *, output: options.Output = "text") -> None:
-    """List every problem of config.yaml and of the requirements it names."""
+    """List every problem of config.yaml and of the requirements and folders it names."""
     deps = Deps.of(ctx)
     package = _package(deps, folder)
-    config = load_config(package)
-    read_requirements(package, config, Memory())
-    for name in config.external_package_dirs:
-        external_folder(package, name)
-    unused, console = config.unused(), deps.console()
+    config, console = check_config(package), deps.console()
     if output == "json":
-        console.print_data(json.dumps({"valid": True, "unused": unused}) + "\n")
+        console.print_data(json.dumps({"valid": True, "unused": config.unused()}) + "\n")
         return
-    if unused:
-        console.print_note(f"Not used here: {', '.join(unused)}.")
+    if unused := config.listed_unused():
+        console.print_note(f"Not used here: {unused}")
     console.print_note(f"{package / CONFIG} is valid.")
 
 
