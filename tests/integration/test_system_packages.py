@@ -72,10 +72,9 @@ class System:
 
     def build(self, find: Finds, **environ: str) -> bytes:
         """Build the image; return the file of the package in it, as a tar."""
+        builder = ImageBuilder(self._engine.client, {**self.environ, **environ}, find)
         try:
-            ImageBuilder(self._engine.client, {**self.environ, **environ}, find).build(
-                self._image, RecordedProgress(), {}
-            )
+            builder.build(self._image, RecordedProgress(), {})
             return self._engine.files(self._image.tag, "/usr/share/probe")
         finally:
             if self._engine.image_labels(self._image.tag):
@@ -94,7 +93,10 @@ def test_certificates_of_a_company(
         system = System(engine, docker_model, tmp_path, url)
         with pytest.raises(BuildError) as caught:
             system.build(find)
-        found = system.build(find, SSL_CERT_FILE=str(certificate))
+        try:
+            found = system.build(find, SSL_CERT_FILE=str(certificate))
+        except BuildError as exc:
+            pytest.fail(f"{exc}\n{exc.details}")
 
     assert "Certificate verification failed" in caught.value.details
     assert b"found" in found

@@ -99,10 +99,10 @@ class _Commands:
         self._progress = progress
         self._labels = {BUILD_LABEL: build_id, PARENT_LABEL: image.parent}
         self._config = client.inspect_image(image.parent)["Config"]  # type: ignore[no-untyped-call]
-        self._config["Labels"] = {**(self._config["Labels"] or {}), **self._labels}
+        self._config["Labels"] = {**(self._config.get("Labels") or {}), **self._labels}
         # Podman takes no configuration, and gives the image that of the container but for these.
-        kept = [f"{key.upper()} {json.dumps(self._config[key] or [])}" for key in ("Entrypoint", "Cmd")]
-        self._changes = [*kept, f"USER {self._config['User']}"] if is_podman(client) else None
+        kept = [f"{key.upper()} {json.dumps(self._config.get(key) or [])}" for key in ("Entrypoint", "Cmd")]
+        self._changes = [*kept, f"USER {self._config.get('User') or 'root'}"] if is_podman(client) else None
         self._made = image.parent
 
     def run(self, command: Sequence[str], mounts: Iterable[Mount]) -> None:

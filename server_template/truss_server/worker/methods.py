@@ -12,7 +12,13 @@ from typing import Any, Callable
 from truss_server.protocol import ENDPOINTS
 from truss_server.worker.answers import is_async
 from truss_server.worker.inputs import InputType, input_type, output_schema
-from truss_server.worker.signatures import Arguments, SignatureError, read_annotations, read_arguments
+from truss_server.worker.signatures import (
+    Arguments,
+    SignatureError,
+    read_annotations,
+    read_arguments,
+    signature_of,
+)
 
 STAGES = ("preprocess", "predict", "postprocess")
 _HOOKS = ("load", "unload", "setup_environment")  # called by the server itself, once
@@ -119,7 +125,7 @@ def _stage(function: Callable[..., Any], name: str) -> Stage:
     if name == "websocket":
         if not inspect.iscoroutinefunction(function):
             raise SignatureError("`websocket` must be an `async def`")
-        signature = inspect.signature(function)
+        signature = signature_of(function)
         try:
             signature.bind(None)
         except TypeError:
@@ -185,7 +191,7 @@ def _mentions(function: Callable[..., Any], name: str) -> bool:
 def _first_annotation(function: Callable[..., Any]) -> Any:
     """Return the type of a function's first parameter, None where the author named none."""
     try:
-        names = list(inspect.signature(function).parameters)
+        names = list(signature_of(function).parameters)
     except (TypeError, ValueError):  # builtins
         return None
     return read_annotations(function).get(names[0]) if names else None

@@ -15,6 +15,7 @@ from truss_server.worker.failures import describe
 from truss_server.worker.generations import CannotSwapError, Generation, own_modules
 from truss_server.worker.methods import Method, ModelDefinitionError, find_methods
 from truss_server.worker.secrets import Secrets
+from truss_server.worker.signatures import signature_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -176,7 +177,7 @@ class Model:
             "secrets": Secrets(config.get("secrets") or {}),
             "environment": self._environment,
         }
-        parameters = inspect.signature(model_class).parameters.values()
+        parameters = signature_of(model_class).parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return offered
         required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]

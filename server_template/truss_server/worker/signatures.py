@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import sys
 import typing
 from dataclasses import dataclass
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Callable
 
@@ -37,13 +39,41 @@ class SignatureError(Exception):
     """A signature breaks a rule; the message says which and what to write instead."""
 
 
+# Annotations are evaluated when they are asked for, from Python 3.14 on (PEP 649).
+_annotationlib: Any = import_module("annotationlib") if sys.version_info >= (3, 14) else None
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return a signature; an annotation whose name is not defined stays text."""
+    if _annotationlib is None:
+        return inspect.signature(function)
+    undefined_too: dict[str, Any] = {"annotation_format": _annotationlib.Format.FORWARDREF}
+    found = inspect.signature(function, **undefined_too)
+    parameters = [one.replace(annotation=_text(one.annotation)) for one in found.parameters.values()]
+    return found.replace(parameters=parameters, return_annotation=_text(found.return_annotation))
+
+
+def _annotations_of(function: Any) -> dict[str, Any]:
+    """Return annotations, likewise."""
+    if _annotationlib is None:
+        return getattr(function, "__annotations__", {})
+    with contextlib.suppress(TypeError):  # it can be called and has none
+        found = _annotationlib.get_annotations(function, format=_annotationlib.Format.FORWARDREF)
+        return {name: _text(value) for name, value in found.items()}
+    return {}
+
+
+def _text(annotation: Any) -> Any:
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
 def read_arguments(method: Callable[..., Any], name: str) -> Arguments:
     """Decide what a bound method is called with.
 
     Raises:
         SignatureError: It cannot be called by the rules.
     """
-    signature = inspect.signature(method)
+    signature = signature_of(method)
     hints = read_annotations(method)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     classes = {p.name: _request_class(hints.get(p.name, p.annotation)) for p in parameters}
@@ -96,7 +126,7 @@ def read_annotations(method: Callable[..., Any]) -> dict[str, Any]:
     function: Any = inspect.unwrap(method)
     namespace = getattr(function, "__globals__", {})
     hints = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
+    for name, annotation in _annotations_of(function).items():
         value = annotation
         with contextlib.suppress(Exception):  # the author's text may raise anything; it stays text then
             while isinstance(value, str):
