@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
 from truss.project_doubts import lock_doubts, python_doubts
-from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path, without_hashes
+from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path
 from truss.uv_lock import export_lock
 
 if sys.version_info >= (3, 11):
@@ -161,14 +161,12 @@ def _check_sources(package: Path, name: str, lines: list[str]) -> None:
 
 
 def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> Asked:
-    """Return the pins of a `uv.lock`, with their hashes where every one has some."""
+    """Return the pins of a `uv.lock`; uv checks the hashes of those that have some, which one from git has not."""
     beside = str(PurePosixPath(name).with_name(PYPROJECT))
     texts = [_text(package, PurePosixPath(one)) for one in (name, beside)]
     exported = memory.lock("\0".join(texts), lambda: export_lock(package, name))
     lines = _checked(package / name, [line.text for line in read_lines(exported)])
     lines = [line for line in lines if not OPTION.match(line)]
-    if not all(HASH.search(line) for line in lines):
-        lines = [without_hashes(line) for line in lines]
     table = _project(package, beside)
     doubts = [*lock_doubts(_toml(package, name), table), *python_doubts(table, config)]
     return Asked(lines, files=[name, beside], locked=True, doubts=doubts)

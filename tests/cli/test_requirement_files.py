@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes import RecordedProgress
 from tests.helpers import build_tree
 from tests.wheelhouse import make_index, make_wheel
 from truss.config import TrussConfig
-from truss.errors import PackageError
+from truss.environment import Wanted, model_python
+from truss.errors import BuildError, PackageError
 from truss.memory import Memory
 from truss.plan import plan_release
 from truss.requirement_files import Asked, read_requirements
@@ -22,6 +24,24 @@ if TYPE_CHECKING:
 
 MODEL = "class Model:\n    def predict(self, x):\n        return x\n"
 PROJECT = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["tiny<2"]\n'
+
+
+BACKEND = """
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    from pathlib import Path
+    info = Path(folder, "theirs-1.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: theirs\\nVersion: 1\\n")
+    return info.name
+def build_wheel(folder, settings=None, metadata=None):
+    import zipfile
+    from pathlib import Path
+    with zipfile.ZipFile(Path(folder, "theirs-1-py3-none-any.whl"), "w") as wheel:
+        for name, text in {"METADATA": "Metadata-Version: 2.1\\nName: theirs\\nVersion: 1\\n",
+            "WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n", "RECORD": ""}.items():
+            wheel.writestr(f"theirs-1.dist-info/{name}", text)
+    return "theirs-1-py3-none-any.whl"
+"""
 
 
 def read(package: Path, name: str) -> Asked:
@@ -126,6 +146,37 @@ def test_a_lock(locked: Path) -> None:
     assert "--hash=sha256:" in line
     assert asked.complete
     assert asked.files == ["uv.lock", "pyproject.toml"]
+
+
+def test_one_pin_from_git_leaves_the_hashes_of_the_others(locked: Path, tmp_path: Path) -> None:
+    """What an index gives instead of what was locked is not installed."""
+    repository = tmp_path / "theirs"
+    project = '[project]\nname = "theirs"\nversion = "1"\n[build-system]\nrequires = []\n'
+    backend = 'build-backend = "backend"\nbackend-path = ["."]\n'
+    build_tree(repository, {"pyproject.toml": project + backend, "backend.py": BACKEND})
+    git = ["git", "-c", "user.name=me", "-c", "user.email=me@localhost"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=repository, check=True, capture_output=True, timeout=60)
+    text = (locked / "pyproject.toml").read_text()
+    sources = f'[tool.uv.sources]\ntheirs = {{ git = "file://{repository}" }}\n'
+    (locked / "pyproject.toml").write_text(text.replace('"tiny<2"', '"tiny<1.5", "theirs"') + sources)
+    index = ["--default-index", (tmp_path / "house" / "simple").as_uri()]
+    environ = {"PATH": os.environ["PATH"], "UV_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run(
+        [find_uv(), "lock", *index], cwd=locked, check=True, capture_output=True, timeout=60, env=environ
+    )
+    make_wheel(tmp_path / "house", "tiny", "1.0", source="tampered = True")
+    wanted = Wanted(tuple(read(locked, "uv.lock").lines), None)
+
+    with pytest.raises(BuildError) as caught:
+        model_python(
+            wanted,
+            tmp_path / "made",
+            RecordedProgress(),
+            {**environ, "HOME": str(tmp_path), "UV_DEFAULT_INDEX": index[1]},
+        )
+
+    assert "Hash mismatch for `tiny==1.0`" in caught.value.details
 
 
 def test_nothing_is_added_to_a_lock(locked: Path) -> None:
