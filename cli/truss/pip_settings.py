@@ -13,15 +13,12 @@ from truss.find_links import needed
 from truss.indexes import Indexes, read_indexes
 from truss.memory import read_file
 from truss.secrets import shown_as
-from truss.uv_settings import uv_settings
+from truss.uv_settings import uv_words
 from truss.variables import secrets_in, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-"""Docker passes these on to a build and keeps them neither in the image nor in its history."""
 
 ALWAYS = {
     "disable-pip-version-check": "true",
@@ -36,6 +33,7 @@ UV_ALWAYS = {
     "UV_CACHE_DIR": "/opt/truss/build/cache",
     "UV_COMPILE_BYTECODE": "1",  # the user of a container cannot write beside what is installed
     "UV_LINK_MODE": "copy",  # the cache is another file system
+    "UV_NO_CONFIG": "1",  # that of the base image, or of the package, is not the user's
     "UV_NO_PROGRESS": "1",
     "UV_PYTHON_DOWNLOADS": "never",
     "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",  # the same bytes, whenever they are made
@@ -113,16 +111,14 @@ def pip_settings(
         BuildError: A file that the settings name cannot be read.
     """
     members = tuple(context)
-    strategy = uv_settings(environ, files).environ.get("UV_INDEX_STRATEGY", "")
     lines = list(_lines(members))
-    found = settings_of(read_indexes(environ, files), members, strategy, variables(lines, environ))
+    found = settings_of(read_indexes(environ, files, lines), members, variables(lines, environ))
     return replace(found, secrets=found.secrets | secrets_in(lines, environ))
 
 
 def settings_of(
     indexes: Indexes,
     context: Iterable[Member] = (),
-    strategy: str = "",
     said: Mapping[str, str] | None = None,
 ) -> PipSettings:
     """Return settings that lead a build to indexes.
@@ -130,7 +126,6 @@ def settings_of(
     Args:
         indexes: Where packages come from.
         context: Files of the build.
-        strategy: How uv chooses between indexes, empty for its own way.
         said: Variables of the user that requirements name.
 
     Raises:
@@ -139,12 +134,19 @@ def settings_of(
     wheels = sent_wheels(indexes, context)
     seen = [url for url in (indexes.index, *indexes.extra) if not url.startswith(("file:", "/", ".", "~"))]
     unseen = tuple(url for url in (indexes.index, *indexes.extra) if url not in seen)
+    inside = replace(
+        indexes,
+        index=indexes.index if indexes.index in seen else "",
+        extra=tuple(url for url in indexes.extra if url in seen),
+        links=(*indexes.links, *(str(BESIDE / one.path.parent) for one in wheels[:1])),
+        folders=(),
+    )
     values = {
-        "index-url": [indexes.index] if indexes.index in seen else [],
-        "extra-index-url": [url for url in indexes.extra if url in seen],
-        "find-links": [*indexes.links, *(str(BESIDE / one.path.parent) for one in wheels[:1])],
+        "index-url": [inside.index],
+        "extra-index-url": inside.extra,
+        "find-links": inside.links,
         "no-index": ["true"] if indexes.no_index else [],
-        "trusted-host": list(indexes.trusted),
+        "trusted-host": indexes.trusted,
         "timeout": [indexes.timeout],
         "cert": [str(SETTINGS / CERTIFICATE_FILE)] if indexes.certificates else [],
     }
@@ -152,7 +154,7 @@ def settings_of(
     lines += [f"{option} = {' '.join(found)}" for option, found in values.items() if any(found)]
     members = [
         Member(FOLDER / PIP_CONF, "\n".join(["[global]", *lines, ""]).encode()),
-        Member(FOLDER / UV_ENV, _uv_script(indexes, values, strategy, said or {}).encode()),
+        Member(FOLDER / UV_ENV, _uv_script(inside, said or {}).encode()),
         *_certificates(indexes),
     ]
     if indexes.logins:
@@ -169,10 +171,13 @@ def _write(path: Path, content: bytes) -> None:
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments of a build that lead it through the user's proxies.
 
+    Docker passes these on to a build and keeps them neither in the image nor in its history.
     What is for all is said for each: neither apt nor Docker's first builder knows ALL_PROXY.
+
+    Raises:
+        BuildError: A file that may name them cannot be read.
     """
-    names = [name for upper in PROXIES for name in (upper, upper.lower())]
-    found = {name: environ[name] for name in names if environ.get(name)}
+    found = dict(read_indexes(environ).proxies)
     if everything := found.get("ALL_PROXY") or found.get("all_proxy"):
         for name in ("http_proxy", "https_proxy"):
             if not {name, name.upper()} & found.keys():
@@ -231,18 +236,14 @@ def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 
 
-def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str, more: Mapping[str, str]) -> str:
-    """Return the same settings as a shell script that uv's command is run after."""
+def _uv_script(indexes: Indexes, more: Mapping[str, str]) -> str:
+    """Return the settings as a shell script that uv's command is run after."""
+    certificates = str(SETTINGS / CERTIFICATE_FILE) if indexes.certificates else ""
     said = {
-        "UV_DEFAULT_INDEX": " ".join(pip["index-url"]),
-        "UV_INDEX": " ".join(pip["extra-index-url"]),
-        "UV_INDEX_STRATEGY": strategy,
-        "UV_FIND_LINKS": ",".join(pip["find-links"]),
-        "UV_INSECURE_HOST": " ".join(pip["trusted-host"]),
-        "UV_HTTP_TIMEOUT": indexes.timeout,
+        **uv_words(indexes),
         "UV_ARGUMENTS": "--no-index" if indexes.no_index else "",  # uv has no variable for it
         "NETRC": str(SETTINGS / NETRC) if indexes.logins else "",
-        **dict.fromkeys(CERTIFICATE_VARIABLES, " ".join(pip["cert"])),
+        **dict.fromkeys(CERTIFICATE_VARIABLES, certificates),
     }
     values = {**more, **UV_ALWAYS} | {name: value for name, value in said.items() if value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
