@@ -103,7 +103,7 @@ def model_python(
         return Path(sys.executable)
     folder.mkdir(parents=True, exist_ok=True)
     asked = (*wanted.requirements, *wanted.constraints)
-    settings = uv_settings(environ)
+    settings = uv_settings(environ, lines=asked)
     settings = replace(settings, secrets=settings.secrets | secrets_in(asked, environ))
     uv = _Uv(settings, folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from truss.errors import BuildError
 from truss.index_urls import split_url, url_secrets
 from truss.pip_files import pip_options, pip_variables
+from truss.requirements import HASH, OPTION
 from truss.uv_files import LISTS, TRUE, uv_options, uv_variables
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Indexes:
         timeout: Whole seconds; empty for the tool's own.
         strategy: How uv chooses between indexes; empty for its own way.
         proxies: Variables that lead through proxies, whatever says so.
+        offline: Whether pages that a lock names are not asked either.
         logins: Of hosts whose URLs have none: host, name and password.
     """
 
@@ -62,6 +64,7 @@ class Indexes:
     timeout: str = ""
     strategy: str = ""
     proxies: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
     logins: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -101,7 +104,10 @@ def read_indexes(
     found = [word.removeprefix("file://") for word in options.get("find-links", ())]
     index, extra = " ".join(options.get("index-url", ())), tuple(options.get("extra-index-url", ()))
     links = tuple(word for word in found if "://" in word)
-    pages = [match[1] for line in lines if (match := _PAGE.match(line))]
+    folders = tuple(Path(word).expanduser().absolute() for word in found if "://" not in word)
+    no_index = _is_true(options, "no-index")
+    texts = list(lines)
+    pages = [match[1] for line in texts if (match := _PAGE.match(line))]
     named = " ".join(options.get("cert", ())) or environ.get("SSL_CERT_FILE", "")
     system = not named and _is_true(options, "system-certs")
     certificates = _system_certificates() if system else Path(named).expanduser() if named else None
@@ -113,14 +119,15 @@ def read_indexes(
         index=index,
         extra=extra,
         links=links,
-        folders=tuple(Path(word).expanduser().absolute() for word in found if "://" not in word),
-        no_index=_is_true(options, "no-index"),
+        folders=folders,
+        no_index=no_index,
         trusted=tuple(options.get("trusted-host", ())),
         certificates=certificates,
         system=system,
         timeout=_whole_seconds(" ".join(options.get("timeout", ()))),
         strategy=strategy,
         proxies=_proxies(options, of_pip[0], environ),
+        offline=bool(no_index and folders and pages and not links and _all_hashed(texts)),
         logins=tuple(_logins((index, *extra, *links, *pages), environ)),
     )
 
@@ -145,6 +152,11 @@ def _merged(sources: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
             else:
                 merged.setdefault(option, words)
     return merged
+
+
+def _all_hashed(lines: Iterable[str]) -> bool:
+    """Return whether lines are the pins of a lock, and what they name can lie in a folder."""
+    return all(HASH.search(line) and "://" not in line for line in lines if line and not OPTION.match(line))
 
 
 def _is_true(options: Mapping[str, list[str]], option: str) -> bool:

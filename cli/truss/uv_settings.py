@@ -66,17 +66,20 @@ def find_uv() -> str:
         raise BuildError("uv is not installed.", hint=hint) from exc
 
 
-def uv_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> UvSettings:
+def uv_settings(
+    environ: Mapping[str, str], files: Iterable[Path] | None = None, lines: Iterable[str] = ()
+) -> UvSettings:
     """Return the settings for uv in an environment.
 
     Args:
         environ: The user's environment.
         files: Configuration files of pip, the stronger ones last; by default those pip would read.
+        lines: Of requirements files.
 
     Raises:
         BuildError: One of the files is broken.
     """
-    indexes = read_indexes(environ, files)
+    indexes = read_indexes(environ, files, lines)
     own = {name: value for name, value in environ.items() if name not in NOT_OURS}
     found = {**machine_variables(environ), **own, **uv_words(indexes), **indexes.proxies}
     if indexes.system:
@@ -97,6 +100,7 @@ def uv_words(indexes: Indexes) -> dict[str, str]:
         "UV_FIND_LINKS": ",".join([*indexes.links, *map(str, indexes.folders)]),
         "UV_INSECURE_HOST": " ".join(indexes.trusted),
         "UV_HTTP_TIMEOUT": indexes.timeout,
+        "UV_OFFLINE": "1" if indexes.offline else "",
     }
     return {name: value for name, value in said.items() if value}
 

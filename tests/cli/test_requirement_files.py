@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes import RecordedProgress
+from tests.file_server import serve_folder
 from tests.helpers import build_tree
 from tests.wheelhouse import make_index, make_wheel
 from truss.config import TrussConfig
@@ -177,6 +178,38 @@ def test_one_pin_from_git_leaves_the_hashes_of_the_others(locked: Path, tmp_path
         )
 
     assert "Hash mismatch for `tiny==1.0`" in caught.value.details
+
+
+@pytest.mark.parametrize("settings", [{}, {"UV_INDEX_STRATEGY": "first-index"}], ids=str)
+def test_an_index_of_the_project(tmp_path: Path, settings: dict[str, str]) -> None:
+    """What a lock has from it is found there, and nothing else is; it is not asked where no index is."""
+    make_wheel(tmp_path / "main", "tiny", "1.0", source="where = 'main'")
+    make_wheel(tmp_path / "main", "torchy", "1.0", source="where = 'main'")
+    make_wheel(tmp_path / "theirs", "tiny", "1.0", source="where = 'theirs'")
+    make_wheel(tmp_path / "theirs", "torchy", "1.0+cpu", source="where = 'theirs'", requires=("tiny",))
+    main = make_index(tmp_path / "main")
+    make_index(tmp_path / "theirs")
+    environ = {"PATH": os.environ["PATH"], "UV_CACHE_DIR": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    with serve_folder(tmp_path / "theirs", "127.0.0.1") as url:
+        project = PROJECT.replace('"tiny<2"', '"tiny", "torchy"') + (
+            '[tool.uv.sources]\ntorchy = { index = "theirs" }\n'
+            f'[[tool.uv.index]]\nname = "theirs"\nurl = "{url}/simple"\nexplicit = true\n'
+        )
+        package = build_tree(tmp_path / "package", {"pyproject.toml": project})
+        lock = [find_uv(), "lock", "--default-index", main]
+        subprocess.run(lock, cwd=package, check=True, capture_output=True, timeout=60, env=environ)
+        wanted = Wanted(tuple(read(package, "uv.lock").lines), None)
+        python = model_python(
+            wanted, tmp_path / "made", RecordedProgress(), {**environ, "UV_DEFAULT_INDEX": main, **settings}
+        )
+
+    code = "import tiny, torchy; print(tiny.where, torchy.where)"
+    said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert said.stdout == "main theirs\n"
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{tmp_path}/main {tmp_path}/theirs"}
+    (tmp_path / "theirs/tiny-1.0-py3-none-any.whl").unlink()
+    environ["UV_CACHE_DIR"] = str(tmp_path / "other cache")
+    assert model_python(wanted, tmp_path / "offline", RecordedProgress(), {**environ, **offline}).exists()
 
 
 def test_nothing_is_added_to_a_lock(locked: Path) -> None:
