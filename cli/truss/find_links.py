@@ -35,17 +35,20 @@ BACKENDS = ("setuptools", "wheel")
 """What a source distribution is built with where it says nothing else."""
 
 
-def needed(lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path]) -> list[Path]:
+def needed(
+    lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path], *, here: bool = False
+) -> list[Path]:
     """Return the files of folders that an installation may need, sorted by name.
 
     Args:
         lines: Of requirements files.
         wheels: Files that are installed whatever is in the folders.
         folders: Of the user's.
+        here: Whether the installation is one on this machine, and none in a container.
     """
     known: dict[str, list[tuple[Version, Path]]] = {}
     for folder in folders:
-        for name, version, path in _packages(folder):
+        for name, version, path in _packages(folder, here=here):
             known.setdefault(name, []).append((version, path))
     waiting = [one for line in lines if (one := _requirement(without_hashes(line))) is not None]
     for wheel in wheels:
@@ -61,12 +64,17 @@ def needed(lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path]
     return sorted(found, key=lambda path: path.name)
 
 
-def _packages(folder: Path) -> Iterator[tuple[str, Version, Path]]:
+def name_of(path: Path) -> str:
+    """Return the normalised name of the project that a file is a package of."""
+    return parse_wheel_filename(path.name)[0] if path.suffix == ".whl" else parse_sdist_filename(path.name)[0]
+
+
+def _packages(folder: Path, *, here: bool) -> Iterator[tuple[str, Version, Path]]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         with suppress(InvalidWheelFilename, InvalidSdistFilename):  # pip passes over it, too
             if path.suffix == ".whl":
                 name, version, _, tags = parse_wheel_filename(path.name)
-                if any(_runs_in_container(tag) for tag in tags):
+                if here or any(_runs_in_container(tag) for tag in tags):
                     yield name, version, path
             elif path.name.endswith((".tar.gz", ".zip")):
                 name, version = parse_sdist_filename(path.name)

@@ -139,6 +139,19 @@ def test_other_wheels_and_constraints_make_another_environment(maker: Maker, tmp
     assert pinned != maker.make("tiny")
 
 
+def test_a_package_that_was_rebuilt_in_its_folder(maker: Maker) -> None:
+    """It is installed, though its name and version are what they were, and so is what a wheel of its requires."""
+    before = maker.make("needy"), maker.make("tiny==2.0")
+    make_wheel(maker.wheels, "tiny", source="answer = 'rebuilt'")
+
+    after = maker.make("needy"), maker.make("tiny==2.0")
+
+    said = [run(python, "import tiny; print(tiny.answer)") for python in (*before, *after)]
+    assert said == ["42", "43", "rebuilt", "43"]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
 @dataclass
 class Company:
     """A maker behind a company's firewall: its home, and an index that only its settings lead to."""
