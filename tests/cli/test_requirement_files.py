@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -167,6 +168,8 @@ def test_one_pin_from_git_leaves_the_hashes_of_the_others(locked: Path, tmp_path
         [find_uv(), "lock", *index], cwd=locked, check=True, capture_output=True, timeout=60, env=environ
     )
     make_wheel(tmp_path / "house", "tiny", "1.0", source="tampered = True")
+    shutil.rmtree(tmp_path / "house/simple")
+    make_index(tmp_path / "house")
     wanted = Wanted(tuple(read(locked, "uv.lock").lines), None)
 
     with pytest.raises(BuildError) as caught:
