@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
+from truss.find_links import name_of, needed
 from truss.indexes import redactor
 from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_text
+from truss.memory import read_file
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
 from truss.uv_settings import UvSettings, find_uv, uv_settings
@@ -68,18 +70,22 @@ class Wanted:
         python: `py312`, or None for the interpreter that runs this.
         constraints: Lines of a constraints file.
         wheels: Files that requirements name.
+        found: Packages in the user's folders that may be installed.
     """
 
     requirements: tuple[str, ...]
     python: str | None
     constraints: tuple[str, ...] = ()
     wheels: tuple[PackageFile, ...] = ()
+    found: tuple[PackageFile, ...] = ()
 
     def key(self, base: Path, version: str) -> str:
         """Return a name for what an environment holds, which the order of the requirements does not change."""
         held: list[object] = [sorted(self.requirements), os.path.realpath(base), version]
         if self.constraints or self.wheels:
             held += [sorted(self.constraints), sorted((str(one.path), one.sha256) for one in self.wheels)]
+        if self.found:
+            held.append(sorted((str(one.path), one.sha256) for one in self.found))
         return f"{version}-{hashlib.sha256(json.dumps(held).encode()).hexdigest()[:KEY_LENGTH]}"
 
 
@@ -103,8 +109,9 @@ def model_python(
         return Path(sys.executable)
     folder.mkdir(parents=True, exist_ok=True)
     asked = (*wanted.requirements, *wanted.constraints)
-    settings = uv_settings(environ)
+    settings = uv_settings(environ, lines=asked)
     settings = replace(settings, secrets=settings.secrets | secrets_in(asked, environ))
+    wanted = replace(wanted, found=_found(wanted, settings))
     uv = _Uv(settings, folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
     home = folder / wanted.key(base, wanted.python or ours)
@@ -121,6 +128,16 @@ def model_python(
             with _whole_or_nothing(home):
                 uv.make(home, base, wanted, lock)
     return python
+
+
+def _found(wanted: Wanted, settings: UvSettings) -> tuple[PackageFile, ...]:
+    """Return the packages in the user's folders that may be installed: one rebuilt in place is another one."""
+    wheels = [wheel.source for wheel in wanted.wheels]
+    try:
+        paths = needed((*wanted.requirements, *wanted.constraints), wheels, settings.folders, here=True)
+        return tuple(map(read_file, paths))
+    except OSError as exc:
+        raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 
 
 def prune_environments(folder: Path, used: Container[Path], now: float) -> None:
@@ -205,6 +222,11 @@ class _Uv:
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
         arguments = ["pip", "install", *self._settings.arguments, "--python", python]
+        for name in sorted({name_of(one.source) for one in wanted.found}):
+            arguments += [
+                "--reinstall-package",
+                name,
+            ]  # else uv takes what its cache has of that name and version
         arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
         code, lines = self._run(arguments, lock=lock, cwd=sources)
         if code != 0:

@@ -6,9 +6,13 @@ Nothing is resolved here: every file goes along that a requirement, or a require
 from __future__ import annotations
 
 import platform
+import sys
+import tarfile
 import zipfile
+import zlib
 from contextlib import suppress
 from email.parser import HeaderParser
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,6 +25,11 @@ from packaging.utils import (
 )
 
 from truss.requirements import without_hashes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,17 +44,20 @@ BACKENDS = ("setuptools", "wheel")
 """What a source distribution is built with where it says nothing else."""
 
 
-def needed(lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path]) -> list[Path]:
+def needed(
+    lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path], *, here: bool = False
+) -> list[Path]:
     """Return the files of folders that an installation may need, sorted by name.
 
     Args:
         lines: Of requirements files.
         wheels: Files that are installed whatever is in the folders.
         folders: Of the user's.
+        here: Whether the installation is one on this machine, and none in a container.
     """
     known: dict[str, list[tuple[Version, Path]]] = {}
     for folder in folders:
-        for name, version, path in _packages(folder):
+        for name, version, path in _packages(folder, here=here):
             known.setdefault(name, []).append((version, path))
     waiting = [one for line in lines if (one := _requirement(without_hashes(line))) is not None]
     for wheel in wheels:
@@ -61,12 +73,17 @@ def needed(lines: Iterable[str], wheels: Iterable[Path], folders: Iterable[Path]
     return sorted(found, key=lambda path: path.name)
 
 
-def _packages(folder: Path) -> Iterator[tuple[str, Version, Path]]:
+def name_of(path: Path) -> str:
+    """Return the normalised name of the project that a file is a package of."""
+    return parse_wheel_filename(path.name)[0] if path.suffix == ".whl" else parse_sdist_filename(path.name)[0]
+
+
+def _packages(folder: Path, *, here: bool) -> Iterator[tuple[str, Version, Path]]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         with suppress(InvalidWheelFilename, InvalidSdistFilename):  # pip passes over it, too
             if path.suffix == ".whl":
                 name, version, _, tags = parse_wheel_filename(path.name)
-                if any(_runs_in_container(tag) for tag in tags):
+                if here or any(_runs_in_container(tag) for tag in tags):
                     yield name, version, path
             elif path.name.endswith((".tar.gz", ".zip")):
                 name, version = parse_sdist_filename(path.name)
@@ -80,21 +97,56 @@ def _runs_in_container(tag: Tag) -> bool:
 
 
 def _requires(path: Path, extras: frozenset[str]) -> list[Requirement]:
-    """Return what a package requires; of one that must be built first, what builds it."""
-    if path.suffix != ".whl":
-        return [Requirement(name) for name in BACKENDS]
+    """Return what a package requires; of one that must be built first, what builds it, too."""
     try:
-        with zipfile.ZipFile(path) as wheel:
-            name = next(
-                one for one in wheel.namelist() if one.endswith(".dist-info/METADATA") and one.count("/") == 1
-            )
-            with wheel.open(name) as file:
-                text = file.read(MOST_METADATA_BYTES).decode("utf-8", "replace")
-    except (OSError, zipfile.BadZipFile, StopIteration):
+        if path.suffix == ".whl":
+            return _required(_of_zip(path, ".dist-info/METADATA"), extras)
+        read = _of_zip if path.suffix == ".zip" else _of_tar
+        return [*_required(read(path, "/PKG-INFO"), extras), *_builds(read(path, "/pyproject.toml"))]
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError):
         return []  # the installer will say what is wrong with it
-    headers = HeaderParser().parsestr(text).get_all("Requires-Dist", [])
+
+
+def _required(metadata: str, extras: frozenset[str]) -> list[Requirement]:
+    headers = HeaderParser().parsestr(metadata).get_all("Requires-Dist", [])
     found = [one for header in headers if (one := _requirement(header)) is not None]
     return [one for one in found if _applies(one, extras)]
+
+
+def _builds(project: str) -> list[Requirement]:
+    """Return what a source distribution is built with."""
+    try:
+        table = tomllib.loads(project).get("build-system", {})
+        lines = list(map(str, table.get("requires", BACKENDS)))
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+        lines = [*BACKENDS]
+    return [one for line in lines if (one := _requirement(line)) is not None]
+
+
+def _of_zip(path: Path, ending: str) -> str:
+    """Return the text of a file just below the root of a wheel, empty where there is none."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if _is_at_root(name, ending):
+                with archive.open(name) as file:
+                    return file.read(MOST_METADATA_BYTES).decode("utf-8", "replace")
+    return ""
+
+
+def _of_tar(path: Path, ending: str) -> str:
+    """Return the text of a file just below the root of a source distribution, empty where there is none."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if _is_at_root(member.name, ending) and member.isfile():
+                file = archive.extractfile(member)
+                return file.read(MOST_METADATA_BYTES).decode("utf-8", "replace") if file else ""
+    return ""
+
+
+def _is_at_root(name: str, ending: str) -> bool:
+    """Return whether a member of an archive, all of which is in one folder, lies in no other below that."""
+    path = PurePosixPath(name)
+    return len(path.parts) == 2 and str(path).endswith(ending)  # noqa: PLR2004 a folder and a name
 
 
 def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import configparser
+import math
 import netrc as netrc_files
-import os
 import re
-import sys
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from truss.index_urls import split_url, url_secrets
+from truss.pip_files import pip_options, pip_variables
+from truss.requirements import HASH, OPTION
+from truss.uv_files import LISTS, TRUE, uv_options, uv_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-PIP_VARIABLES = {
-    "index-url": ("PIP_INDEX_URL",),
-    "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
-    "find-links": ("PIP_FIND_LINKS",),
-    "no-index": ("PIP_NO_INDEX",),
-    "trusted-host": ("PIP_TRUSTED_HOST",),
-    "cert": ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    "timeout": ("PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT"),
-}
-"""Options of pip and the variables that set them, the stronger one first."""
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Variables that lead through proxies, here in capitals."""
 
-UV_VARIABLES = {
-    "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
-    "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
-    "find-links": ("UV_FIND_LINKS",),
-    "trusted-host": ("UV_INSECURE_HOST",),
-    "cert": ("SSL_CERT_FILE",),
-    "timeout": ("UV_HTTP_TIMEOUT",),
-}
-"""What uv calls them: the first is set, unless any of them is set already."""
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the certificates that they trust, in one file."""
 
-PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
-
-TOKEN_LENGTH = 8
-"""Of what may be a token in a URL's query; a shorter word says something else."""
-
-TRUE = {"1", "true", "yes", "on", "y", "t"}
-
-_NAMED = re.compile(r"([A-Za-z0-9._-]+)=(?=[a-z+]+://|/)")
+_PAGE = re.compile(r"(?:--find-links|--index-url|--extra-index-url|-f|-i)[\s=]\s*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -59,14 +39,17 @@ class Indexes:
 
     Attributes:
         index: URL of the main index, empty for PyPI.
-        extra: URLs of more indexes.
+        extra: URLs of more indexes, the first one counts most.
         links: URLs of pages with links to packages.
         folders: Folders of this machine with packages.
         no_index: Whether only links and folders are asked.
         trusted: Hosts whose certificates are not checked.
         certificates: File of the certificates that all others are checked against.
-        timeout: Seconds, as they were written; empty for the tool's own.
-        proxies: URLs of proxies.
+        system: Whether these are the system's, because somebody asked for them.
+        timeout: Whole seconds; empty for the tool's own.
+        strategy: How uv chooses between indexes; empty for its own way.
+        proxies: Variables that lead through proxies, whatever says so.
+        offline: Whether pages that a lock names are not asked either.
         logins: Of hosts whose URLs have none: host, name and password.
     """
 
@@ -77,82 +60,76 @@ class Indexes:
     no_index: bool = False
     trusted: tuple[str, ...] = ()
     certificates: Path | None = None
+    system: bool = False
     timeout: str = ""
-    proxies: tuple[str, ...] = ()
+    strategy: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
     logins: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def netrc_text(self) -> str:
         """The logins as a netrc file."""
-        return "".join(f"machine {host} login {name} password {word}\n" for host, name, word in self.logins)
+        return "".join(
+            f"machine {host} login {_quoted(name)} password {_quoted(word)}\n"
+            for host, name, word in self.logins
+        )
 
     @property
     def secrets(self) -> frozenset[str]:
         """Names, passwords and queries in URLs, as they are written there and as they are meant."""
         found = {password for *_, password in self.logins}
-        for url in (self.index, *self.extra, *self.links, *self.proxies):
+        proxies = (url for url in self.proxies.values() if "@" in url)
+        for url in (self.index, *self.extra, *self.links, *proxies):
             found |= url_secrets(url)
         return frozenset(found)
 
 
-def read_indexes(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> Indexes:
-    """Return where the user's packages come from; what is nearer to the command counts more.
+def read_indexes(
+    environ: Mapping[str, str], files: Iterable[Path] | None = None, lines: Iterable[str] = ()
+) -> Indexes:
+    """Return where the user's packages come from: lists add up; of all else, what is nearer to the command counts.
 
     Args:
         environ: The user's environment.
         files: Configuration files of pip, the stronger ones last; by default those pip would read.
+        lines: Of requirements files, which may name more pages.
 
     Raises:
-        BuildError: One of the files is broken.
+        BuildError: One of the files is broken, or a URL is none.
     """
-    options = {**pip_options(environ, files), **uv_options(environ)}
-    options.update(pip_variables(environ))
-    options.update(_of_uv_variables(environ))
+    of_uv = (uv_variables(environ), uv_options(environ))
+    of_pip = (pip_variables(environ), pip_options(environ, files))
+    options = _merged([of_uv[0], of_pip[0], of_uv[1], {**of_pip[1], **of_pip[0]}])
     found = [word.removeprefix("file://") for word in options.get("find-links", ())]
-    folders = tuple(Path(word).expanduser().absolute() for word in found if "://" not in word)
-    certificates = "".join(options.get("cert", ())) or environ.get("SSL_CERT_FILE", "")
-    index, extra = "".join(options.get("index-url", ())), tuple(options.get("extra-index-url", ()))
+    index, extra = " ".join(options.get("index-url", ())), tuple(options.get("extra-index-url", ()))
     links = tuple(word for word in found if "://" in word)
+    folders = tuple(Path(word).expanduser().absolute() for word in found if "://" not in word)
+    no_index = _is_true(options, "no-index")
+    texts = list(lines)
+    pages = [match[1] for line in texts if (match := _PAGE.match(line))]
+    named = " ".join(options.get("cert", ())) or environ.get("SSL_CERT_FILE", "")
+    system = not named and _is_true(options, "system-certs")
+    certificates = _system_certificates() if system else Path(named).expanduser() if named else None
+    strategy = " ".join(options.get("index-strategy", ()))
+    if extra and not any(said.get("extra-index-url") for said in of_uv):
+        # pip takes the best of all indexes, and its users expect just that
+        strategy = strategy or "unsafe-best-match"
     return Indexes(
         index=index,
         extra=extra,
         links=links,
         folders=folders,
-        no_index="".join(options.get("no-index", ())).lower() in TRUE,
+        no_index=no_index,
         trusted=tuple(options.get("trusted-host", ())),
-        certificates=Path(certificates).expanduser() if certificates else None,
-        timeout="".join(options.get("timeout", ())),
-        proxies=tuple(
-            environ[name] for name in sorted(environ) if name.lower() in PROXIES and "@" in environ[name]
-        ),
-        logins=tuple(_logins((index, *extra, *links), environ)),
+        certificates=certificates,
+        system=system,
+        timeout=_whole_seconds(" ".join(options.get("timeout", ()))),
+        strategy=strategy,
+        proxies=_proxies(options, of_pip[0], environ),
+        offline=bool(no_index and folders and pages and not links and _all_hashed(texts)),
+        logins=tuple(_logins((index, *extra, *links, *pages), environ)),
     )
-
-
-def url_secrets(url: str) -> set[str]:
-    """Return name, password and query of a URL, as they are written there and as they are meant."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # a bracket in a password
-        login = url.partition("//")[2].rpartition("@")[0]
-        return {login.partition(":")[2] or login} - {""}
-    signed = [word.partition("=")[2] for word in parts.query.split("&")]
-    named = parts.username if parts.password is None else None
-    values = (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH))
-    return {word for value in values if value for word in (value, unquote(value))}
-
-
-def _logins(urls: Iterable[str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what the user's netrc knows of the hosts of URLs."""
-    path = Path(environ.get("NETRC") or Path(environ.get("HOME", "~")).expanduser() / ".netrc")
-    try:
-        known = netrc_files.netrc(path)
-    except (OSError, netrc_files.NetrcParseError, UnicodeDecodeError):
-        return  # uv and pip pass over it, too
-    hosts = {parts.hostname for url in urls if (parts := urlsplit(url)).hostname and not parts.username}
-    for host in sorted(filter(None, hosts)):
-        if (login := known.authenticators(host)) is not None:
-            yield host, login[0], login[2] or ""
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -164,109 +141,83 @@ def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     return lambda text: pattern.sub("****", text)
 
 
-def pip_files(environ: Mapping[str, str]) -> list[Path]:
-    """Return the files pip would read, the stronger ones last."""
-    named = environ.get("PIP_CONFIG_FILE", "")
-    if named == os.devnull:
-        return []
-    home = Path(environ.get("HOME", "~")).expanduser()
-    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    shared = [
-        Path(folder) for folder in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep) if folder
-    ]
-    found = [*(folder / "pip" / "pip.conf" for folder in reversed(shared)), Path("/etc/pip.conf")]
-    found += [home / ".pip" / "pip.conf", user / "pip" / "pip.conf", Path(sys.prefix) / "pip.conf"]
-    return [*found, Path(named)] if named else found
+def _merged(sources: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """Return what sources say, the stronger one first."""
+    merged: dict[str, list[str]] = {}
+    for said in sources:
+        for option, words in said.items():
+            if option in LISTS:
+                known = merged.setdefault(option, [])
+                known += [word for word in words if word not in known]
+            else:
+                merged.setdefault(option, words)
+    return merged
 
 
-def pip_options(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> dict[str, list[str]]:
-    """Return the options in pip's files, each as words.
-
-    Raises:
-        BuildError: One of them is broken.
-    """
-    options: dict[str, str] = {}
-    for path in pip_files(environ) if files is None else files:
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError) as exc:
-            raise BuildError(f"pip's configuration {path} cannot be read.", details=str(exc)) from exc
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                options.update({key.replace("_", "-"): value for key, value in parser.items(section)})
-    return {option: value.split() for option, value in options.items()}
+def _all_hashed(lines: Iterable[str]) -> bool:
+    """Return whether lines are the pins of a lock, and what they name can lie in a folder."""
+    return all(HASH.search(line) and "://" not in line for line in lines if line and not OPTION.match(line))
 
 
-def uv_options(environ: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the options in uv's file, the user's or else the system's, by the names that pip has for them.
+def _is_true(options: Mapping[str, list[str]], option: str) -> bool:
+    return " ".join(options.get(option, ())).lower() in TRUE
 
-    Raises:
-        BuildError: It is broken.
-    """
-    if environ.get("UV_NO_CONFIG", "").lower() in TRUE:
-        return {}
-    home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".config")
-    named = environ.get("UV_CONFIG_FILE")
-    files = [Path(named)] if named else [home / "uv" / "uv.toml", Path("/etc/uv/uv.toml")]
-    path = next((path for path in files if path.is_file()), None)
-    if path is None:
-        return {}
+
+def _system_certificates() -> Path | None:
+    """Return the file of certificates that this machine trusts, None where it has none of the usual ones."""
+    known = (*SYSTEM_CERTIFICATES, ssl.get_default_verify_paths().openssl_cafile)
+    return next((path for path in map(Path, known) if path.is_file()), None)
+
+
+def _whole_seconds(text: str) -> str:
+    """Return seconds as uv wants them: pip takes fractions, too."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise BuildError(f"uv's configuration {path} cannot be read.", details=str(exc)) from exc
-    return dict(_of_uv_table({**table, **table.get("pip", {})}, environ))
+        return str(math.ceil(float(text))) if text else ""
+    except (ValueError, OverflowError) as exc:
+        hint = "UV_HTTP_TIMEOUT, PIP_DEFAULT_TIMEOUT, PIP_TIMEOUT and `timeout` in pip.conf say it."
+        raise BuildError(
+            f"The time limit of downloads, {text!r}, is no number of seconds.", hint=hint
+        ) from exc
 
 
-def _of_uv_table(table: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    names = {"index-url": "index-url", "extra-index-url": "extra-index-url", "find-links": "find-links"}
-    for theirs, ours in {**names, "no-index": "no-index", "allow-insecure-host": "trusted-host"}.items():
-        if (value := table.get(theirs)) is not None:
-            yield ours, [str(word) for word in value] if isinstance(value, list) else [str(value)]
-    indexes = [one for one in table.get("index", ()) if isinstance(one, dict) and not one.get("explicit")]
-    if main := [_known(one, environ) for one in indexes if one.get("default")]:
-        yield "index-url", main[:1]
-    if more := [_known(one, environ) for one in indexes if not one.get("default")]:
-        yield "extra-index-url", more
-
-
-def _known(index: Mapping[str, Any], environ: Mapping[str, str]) -> str:
-    """Return the URL of one of uv's named indexes, with the name and password that variables hold for it."""
-    return _with_credentials(str(index.get("url", "")), str(index.get("name", "")), environ)
-
-
-def _with_credentials(url: str, name: str, environ: Mapping[str, str]) -> str:
-    key = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-    user, password = (environ.get(f"UV_INDEX_{key}_{what}", "") for what in ("USERNAME", "PASSWORD"))
-    parts = urlsplit(url)
-    if not name or not (user or password) or "@" in parts.netloc:
-        return url
-    return urlunsplit(
-        parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}")
-    )
-
-
-def pip_variables(environ: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the options in pip's variables, each as words."""
-    found = {}
-    for option, names in PIP_VARIABLES.items():
-        value = next((environ[name] for name in names if environ.get(name)), "")
-        if value:
-            found[option] = value.split()
+def _proxies(
+    options: Mapping[str, list[str]], near: Mapping[str, list[str]], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return variables for proxies: pip's own variable before those that every tool reads, and these before files."""
+    names = [name for upper in PROXIES for name in (upper, upper.lower())]
+    found = {name: environ[name] for name in names if environ.get(name)}
+    of_pip = " ".join(options.get("proxy", ()))
+    said = {
+        "HTTP_PROXY": " ".join(options.get("http-proxy", ())) or of_pip,
+        "HTTPS_PROXY": " ".join(options.get("https-proxy", ())) or of_pip,
+        "NO_PROXY": ",".join(options.get("no-proxy", ())),
+    }
+    everything = {"ALL_PROXY", "all_proxy"} & found.keys()
+    for name, value in said.items():
+        forms = {name, name.lower()}
+        if near.get("proxy") and name != "NO_PROXY":
+            found |= dict.fromkeys(forms, of_pip)
+        elif value and not forms & found.keys() and (name == "NO_PROXY" or not everything):
+            found |= dict.fromkeys(forms, value)
     return found
 
 
-def _of_uv_variables(environ: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for option, names in UV_VARIABLES.items():
-        value = next((environ[name] for name in names if environ.get(name)), "")
-        if not value or option == "cert":
-            continue
-        words = value.replace(",", " ").split() if option == "find-links" else value.split()
-        named = [
-            (match[1] if (match := _NAMED.match(word)) else "", _NAMED.sub("", word, count=1))
-            for word in words
-        ]
-        found[option] = [_with_credentials(word, name, environ) for name, word in named]
-    return found
+def _logins(urls: Iterable[str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what the user's netrc knows of the hosts of URLs."""
+    hosts = {parts.hostname for url in urls if (parts := split_url(url)).hostname and not parts.username}
+    path = Path(environ.get("NETRC") or Path(environ.get("HOME", "~")).expanduser() / ".netrc")
+    try:
+        known = netrc_files.netrc(path)
+    except (OSError, netrc_files.NetrcParseError, UnicodeDecodeError):
+        return  # uv and pip pass over it, too
+    for host in sorted(filter(None, hosts)):
+        if (login := known.authenticators(host)) is not None:
+            yield host, login[0], login[2] or ""
+
+
+def _quoted(word: str) -> str:
+    """Return a word of a netrc file, in quotes where it would end too early without them."""
+    if re.fullmatch(r"[^\s\"'\\#]+", word):
+        return word
+    escaped = re.sub(r'(["\\])', r"\\\1", word)
+    return f'"{escaped}"'

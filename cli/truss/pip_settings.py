@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 from truss.context import Context, Member
 from truss.errors import BuildError
 from truss.find_links import needed
-from truss.indexes import Indexes, read_indexes
+from truss.indexes import PROXIES, Indexes, read_indexes
 from truss.memory import read_file
 from truss.secrets import shown_as
-from truss.uv_settings import uv_settings
+from truss.uv_settings import uv_words
 from truss.variables import secrets_in, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-"""Docker passes these on to a build and keeps them neither in the image nor in its history."""
 
 ALWAYS = {
     "disable-pip-version-check": "true",
@@ -36,6 +33,7 @@ UV_ALWAYS = {
     "UV_CACHE_DIR": "/opt/truss/build/cache",
     "UV_COMPILE_BYTECODE": "1",  # the user of a container cannot write beside what is installed
     "UV_LINK_MODE": "copy",  # the cache is another file system
+    "UV_NO_CONFIG": "1",  # that of the base image, or of the package, is not the user's
     "UV_NO_PROGRESS": "1",
     "UV_PYTHON_DOWNLOADS": "never",
     "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",  # the same bytes, whenever they are made
@@ -124,16 +122,14 @@ def pip_settings(
         BuildError: A file that the settings name cannot be read.
     """
     members = tuple(context)
-    strategy = uv_settings(environ, files).environ.get("UV_INDEX_STRATEGY", "")
     lines = list(_lines(members))
-    found = settings_of(read_indexes(environ, files), members, strategy, variables(lines, environ))
+    found = settings_of(read_indexes(environ, files, lines), members, variables(lines, environ))
     return replace(found, secrets=found.secrets | secrets_in(lines, environ))
 
 
 def settings_of(
     indexes: Indexes,
     context: Iterable[Member] = (),
-    strategy: str = "",
     said: Mapping[str, str] | None = None,
 ) -> PipSettings:
     """Return settings that lead a build to indexes.
@@ -141,7 +137,6 @@ def settings_of(
     Args:
         indexes: Where packages come from.
         context: Files of the build.
-        strategy: How uv chooses between indexes, empty for its own way.
         said: Variables of the user that requirements name.
 
     Raises:
@@ -150,12 +145,19 @@ def settings_of(
     wheels = sent_wheels(indexes, context)
     seen = [url for url in (indexes.index, *indexes.extra) if not url.startswith(("file:", "/", ".", "~"))]
     unseen = tuple(url for url in (indexes.index, *indexes.extra) if url not in seen)
+    inside = replace(
+        indexes,
+        index=indexes.index if indexes.index in seen else "",
+        extra=tuple(url for url in indexes.extra if url in seen),
+        links=(*indexes.links, *(str(BESIDE / one.path.parent) for one in wheels[:1])),
+        folders=(),
+    )
     values = {
-        "index-url": [indexes.index] if indexes.index in seen else [],
-        "extra-index-url": [url for url in indexes.extra if url in seen],
-        "find-links": [*indexes.links, *(str(BESIDE / one.path.parent) for one in wheels[:1])],
+        "index-url": [inside.index],
+        "extra-index-url": inside.extra,
+        "find-links": inside.links,
         "no-index": ["true"] if indexes.no_index else [],
-        "trusted-host": list(indexes.trusted),
+        "trusted-host": indexes.trusted,
         "timeout": [indexes.timeout],
         "cert": [str(SETTINGS / CERTIFICATE_FILE)] if indexes.certificates else [],
     }
@@ -163,7 +165,7 @@ def settings_of(
     lines += [f"{option} = {' '.join(found)}" for option, found in values.items() if any(found)]
     members = [
         Member(FOLDER / PIP_CONF, "\n".join(["[global]", *lines, ""]).encode()),
-        Member(FOLDER / UV_ENV, _uv_script(indexes, values, strategy, said or {}).encode()),
+        Member(FOLDER / UV_ENV, _uv_script(inside, said or {}).encode()),
         *_certificates(indexes),
     ]
     if indexes.logins:
@@ -181,9 +183,13 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments of a build that lead it through the user's proxies.
 
     Each is said in capitals and not: apt knows the latter only. What is for all is said for each: neither apt nor
-    Docker's first builder knows ALL_PROXY.
+    Docker's first builder knows ALL_PROXY. Docker keeps these neither in the image nor in its history.
+
+    Raises:
+        BuildError: A file that may name them cannot be read.
     """
-    said = {name: environ.get(name.lower()) or environ.get(name) or "" for name in PROXIES}
+    found = read_indexes(environ).proxies
+    said = {name: found.get(name.lower()) or found.get(name) or "" for name in PROXIES}
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         said[name] = said[name] or said["ALL_PROXY"]
     return {each: value for name, value in said.items() if value for each in (name, name.lower())}
@@ -242,19 +248,15 @@ def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 
 
-def _uv_script(indexes: Indexes, pip: Mapping[str, list[str]], strategy: str, more: Mapping[str, str]) -> str:
-    """Return the same settings as a shell script that uv's command is run after."""
+def _uv_script(indexes: Indexes, more: Mapping[str, str]) -> str:
+    """Return the settings as a shell script that uv's command is run after."""
+    certificates = str(SETTINGS / CERTIFICATE_FILE) if indexes.certificates else ""
     said = {
-        "UV_DEFAULT_INDEX": " ".join(pip["index-url"]),
-        "UV_INDEX": " ".join(pip["extra-index-url"]),
-        "UV_INDEX_STRATEGY": strategy,
-        "UV_FIND_LINKS": ",".join(pip["find-links"]),
-        "UV_INSECURE_HOST": " ".join(pip["trusted-host"]),
-        "UV_HTTP_TIMEOUT": indexes.timeout,
+        **uv_words(indexes),
         "UV_ARGUMENTS": "--no-index" if indexes.no_index else "",  # uv has no variable for it
         "NETRC": str(SETTINGS / NETRC) if indexes.logins else "",
-        "APT_CONFIG": str(SETTINGS / APT_CONF) if indexes.certificates else "",
-        **dict.fromkeys(CERTIFICATE_VARIABLES, " ".join(pip["cert"])),
+        "APT_CONFIG": str(SETTINGS / APT_CONF) if certificates else "",
+        **dict.fromkeys(CERTIFICATE_VARIABLES, certificates),
     }
     values = {**more, **UV_ALWAYS} | {name: value for name, value in said.items() if value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]

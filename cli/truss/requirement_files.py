@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
+
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
 from truss.project_doubts import lock_doubts, python_doubts
-from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path, without_hashes
+from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path
 from truss.uv_lock import export_lock
 
 if sys.version_info >= (3, 11):
@@ -161,17 +163,33 @@ def _check_sources(package: Path, name: str, lines: list[str]) -> None:
 
 
 def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> Asked:
-    """Return the pins of a `uv.lock`, with their hashes where every one has some."""
+    """Return the pins of a `uv.lock`; uv checks the hashes of those that have some, which one from git has not."""
     beside = str(PurePosixPath(name).with_name(PYPROJECT))
     texts = [_text(package, PurePosixPath(one)) for one in (name, beside)]
     exported = memory.lock("\0".join(texts), lambda: export_lock(package, name))
     lines = _checked(package / name, [line.text for line in read_lines(exported)])
     lines = [line for line in lines if not OPTION.match(line)]
-    if not all(HASH.search(line) for line in lines):
-        lines = [without_hashes(line) for line in lines]
+    lock = _toml(package, name)
+    lines = [*_pages(lock, _toml(package, beside)), *lines]
     table = _project(package, beside)
-    doubts = [*lock_doubts(_toml(package, name), table), *python_doubts(table, config)]
+    doubts = [*lock_doubts(lock, table), *python_doubts(table, config)]
     return Asked(lines, files=[name, beside], locked=True, doubts=doubts)
+
+
+def _pages(lock: Mapping[str, Any], project: Mapping[str, Any]) -> list[str]:
+    """Return options that lead to what a lock has from indexes of the project's own: a page for each package.
+
+    As indexes they would answer for every other package, too; the user's are those that are asked for these.
+    """
+    indexes = project.get("tool", {}).get("uv", {}).get("index", [])
+    own = {str(one.get("url", "")).rstrip("/") for one in indexes if isinstance(one, dict)}
+    found = {
+        f"{registry}/{canonicalize_name(one['name'])}/"
+        for one in lock.get("package", ())
+        if (registry := one.get("source", {}).get("registry", "").rstrip("/")) in own
+        and registry.startswith(("http://", "https://"))
+    }
+    return [f"--find-links {page}" for page in sorted(found)]
 
 
 def _project(package: Path, name: str) -> dict[str, Any]:

@@ -49,11 +49,19 @@ class SecretStore:
         return sorted(path.name for path in self._folder.iterdir() if is_secret_name(path.name))
 
     def get(self, name: str) -> str | None:
-        """Return a value, None where it is not set."""
+        """Return a value, None where it is not set.
+
+        Raises:
+            EngineError: It cannot be read.
+        """
         try:
             return (self._folder / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except (OSError, UnicodeDecodeError) as exc:
+            why = "it is no UTF-8" if isinstance(exc, UnicodeDecodeError) else exc.strerror
+            hint = f"`truss secrets set {name}` sets it anew."
+            raise EngineError(f"The secret {name} cannot be read: {why}.", hint=hint) from exc
 
     def set(self, name: str, value: str) -> None:
         """Set a secret, or set it anew; readers see the one or the other whole.

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from truss.indexes import TOKEN_LENGTH, url_secrets
+from truss.index_urls import TOKEN_LENGTH, url_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

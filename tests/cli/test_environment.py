@@ -21,7 +21,7 @@ from tests.file_server import make_certificate, serve_folder
 from tests.harness import eventually
 from tests.helpers import build_tree
 from tests.plans import make_file
-from tests.wheelhouse import SlowSource, make_wheel
+from tests.wheelhouse import SlowSource, make_index, make_wheel
 from truss import environment
 from truss.environment import KEPT_SECONDS, MARKER, Wanted, model_python, prune_environments
 from truss.errors import BuildError
@@ -139,6 +139,19 @@ def test_other_wheels_and_constraints_make_another_environment(maker: Maker, tmp
     assert pinned != maker.make("tiny")
 
 
+def test_a_package_that_was_rebuilt_in_its_folder(maker: Maker) -> None:
+    """It is installed, though its name and version are what they were, and so is what a wheel of its requires."""
+    before = maker.make("needy"), maker.make("tiny==2.0")
+    make_wheel(maker.wheels, "tiny", source="answer = 'rebuilt'")
+
+    after = maker.make("needy"), maker.make("tiny==2.0")
+
+    said = [run(python, "import tiny; print(tiny.answer)") for python in (*before, *after)]
+    assert said == ["42", "43", "rebuilt", "43"]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
 @dataclass
 class Company:
     """A maker behind a company's firewall: its home, and an index that only its settings lead to."""
@@ -218,6 +231,46 @@ def test_through_a_proxy(company: Company, tmp_path: Path) -> None:
 
     assert python.exists()
     assert leaks(company.maker.folder) == []
+
+
+SETTINGS = """
+override-dependencies = ["tiny==2.0"]
+constraint-dependencies = ["tiny==2.0"]
+"""
+
+
+def test_pins_are_what_the_package_says(maker: Maker, tmp_path: Path) -> None:
+    """Neither variables nor files of the user's, nor those of a folder above, put other versions in their place."""
+    build_tree(
+        tmp_path,
+        {
+            "override.txt": "tiny==2.0\n",
+            "home/.config/uv/uv.toml": SETTINGS,
+            "a home/uv.toml": SETTINGS,
+            "pyproject.toml": "[tool.uv]" + SETTINGS,
+        },
+    )
+    override = str(tmp_path / "override.txt")
+    names = ("UV_OVERRIDE", "UV_CONSTRAINT", "UV_EXCLUDE")
+    environ = {**maker.environ, "HOME": str(tmp_path / "home"), **dict.fromkeys(names, override)}
+    more = {"UV_EXCLUDE_NEWER": "2001-01-01", "UV_WORKING_DIR": str(tmp_path), "UV_TORCH_BACKEND": "cpu"}
+
+    python = model_python(Wanted(("tiny==1.0",), None), maker.folder, Lines(), {**environ, **more})
+
+    assert run(python, "import tiny; print(tiny.answer)") == "42"
+
+
+def test_all_indexes_of_uv(company: Company, tmp_path: Path) -> None:
+    """What only an index of a uv.toml has is found beside one that a variable names; proxies of the file lead there."""
+    make_wheel(tmp_path / "other", "tiny")
+    make_wheel(tmp_path / "proxy/http:/index.test/simple/needy", "needy", requires=("tiny",))
+    with serve_folder(tmp_path / "proxy", "127.0.0.1") as proxy:
+        text = f'http-proxy = "{proxy}"\n[[index]]\nurl = "http://index.test/simple"\n'
+        build_tree(company.home, {".config/uv/uv.toml": text})
+        other = make_index(tmp_path / "other")
+        python = company.install("needy", Lines(), UV_INDEX=other, UV_DEFAULT_INDEX=other)
+
+    assert json.loads(run(python, LIST)) == ["needy", "tiny"]
 
 
 def test_holds_what_was_asked_for_and_nothing_else(maker: Maker) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from tests.helpers import build_tree
 from tests.wheelhouse import make_wheel
 from truss.find_links import needed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -33,6 +33,46 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def make_source(folder: Path, name: str, files: dict[str, str], ending: str) -> None:
+    """Write a source distribution."""
+    with tempfile.TemporaryDirectory() as above:
+        build_tree(Path(above), {f"{name}-1.0/{path}": text for path, text in files.items()})
+        kind = {".zip": "zip", ".tar.gz": "gztar"}[ending]
+        shutil.make_archive(str(folder / f"{name}-1.0"), kind, above)
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+@pytest.mark.parametrize(
+    ("project", "builders"),
+    [
+        (
+            '[build-system]\nrequires = ["hatchling>=1", "plugin ; python_version > \'3\'"]\n',
+            "hatchling plugin",
+        ),
+        ("[tool.x]\n", "setuptools"),
+        ("[build-system]\nrequires = 3\n", "setuptools"),
+        ("build-system = 3\n", "setuptools"),
+        (None, "setuptools"),
+    ],
+)
+def test_what_a_source_distribution_needs(
+    tmp_path: Path, project: str | None, builders: str, ending: str
+) -> None:
+    """What builds it, as it says itself, and what it requires, with what these require."""
+    for name in ("hatchling", "plugin", "setuptools", "base", "nobody"):
+        make_wheel(tmp_path, name)
+    make_wheel(tmp_path, "hatchling", requires=("pathy",))
+    make_wheel(tmp_path, "pathy")
+    metadata = "Metadata-Version: 2.2\nName: ours\nVersion: 1.0\nRequires-Dist: base\n"
+    more = {} if project is None else {"pyproject.toml": project}
+    make_source(tmp_path, "ours", {"PKG-INFO": metadata, "ours.egg-info/PKG-INFO": "", **more}, ending)
+
+    found = {path.name.partition("-")[0] for path in needed(["ours"], (), [tmp_path])}
+
+    expected = {"ours", "base", *builders.split()} | ({"pathy"} if "hatchling" in builders else set())
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -42,7 +82,7 @@ def house(tmp_path: Path) -> Path:
         (["base<1.5 ; python_version > '3'"], "base-1.0"),
         (["base==9"], ""),
         (["broken", "--pre", "https://x.test/y.whl", "./z.whl"], "broken-1.0"),
-        (["built-here"], "built_here-1.0.tar.gz setuptools-1.0"),
+        (["built-here"], "built_here-1.0.tar.gz"),
         (["fast"], f"fast-1.0-cp311-cp311-manylinux_2_28_{platform.machine()}.whl"),
     ],
 )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers import build_tree
 from tests.plans import make_file
 from tests.wheelhouse import make_wheel
 from truss.context import Member
 from truss.errors import BuildError
 from truss.pip_settings import PipSettings, pip_settings, proxies
+from truss.uv_settings import find_uv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +172,49 @@ def test_without_settings_there_are_files_all_the_same() -> None:
 
     assert [str(member.path) for member in settings.members] == ["settings/pip.conf", "settings/uv.env"]
     assert settings.unseen == ()
+
+
+def test_uv_reads_no_settings_but_the_users(tmp_path: Path) -> None:
+    """What a base image has beside its code decides nothing; uv is told of the proxies and certificates of uv.toml."""
+    base = tmp_path / "base"
+    make_wheel(tmp_path / "house", "tiny", "1.0")
+    make_wheel(tmp_path / "house", "tiny", "2.0")
+    build_tree(base, {"app/uv.toml": 'override-dependencies = ["tiny==2.0"]\n', "home/nothing": ""})
+    told = as_uv_is_told(pip_settings({**NO_FILES, "UV_OVERRIDE": "/nowhere"}), tmp_path)
+    target = tmp_path / "target"
+    words = ["pip", "install", "--offline", "--no-index", "--find-links", str(tmp_path / "house")]
+
+    subprocess.run(
+        [find_uv(), *words, "--target", str(target), "tiny==1.0"],
+        cwd=base / "app",
+        env={
+            **told,
+            "HOME": str(base / "home"),
+            "PATH": os.environ["PATH"],
+            "UV_CACHE_DIR": str(tmp_path / "c"),
+        },
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert [path.name for path in target.glob("*.dist-info")] == ["tiny-1.0.dist-info"]
+
+
+def test_what_a_uv_file_says_goes_with_a_build(tmp_path: Path) -> None:
+    """The system's file as well as the user's, plain URLs as well as tables, the strategy, and proxies as arguments."""
+    user = 'extra-index-url = ["https://b.test"]\nindex-strategy = "unsafe-best-match"\n[[index]]\nurl = "https://a.test"\n'
+    system = 'http-proxy = "http://me:word@proxy.test"\nextra-index-url = ["https://c.test"]\n'
+    build_tree(tmp_path, {"home/.config/uv/uv.toml": user, "xdg/uv/uv.toml": system})
+    environ = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
+
+    settings = pip_settings(environ, files=())
+    told = as_uv_is_told(settings, tmp_path)
+
+    assert told["UV_INDEX"] == "https://a.test https://b.test https://c.test"
+    assert told["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert proxies(environ)["http_proxy"] == "http://me:word@proxy.test"
+    assert settings.secrets == {"word"}
 
 
 def as_uv_is_told(settings: PipSettings, folder: Path) -> dict[str, str]:

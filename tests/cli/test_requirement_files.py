@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes import RecordedProgress
+from tests.file_server import serve_folder
 from tests.helpers import build_tree
 from tests.wheelhouse import make_index, make_wheel
 from truss.config import TrussConfig
-from truss.errors import PackageError
+from truss.environment import Wanted, model_python
+from truss.errors import BuildError, PackageError
 from truss.memory import Memory
 from truss.plan import plan_release
 from truss.requirement_files import Asked, read_requirements
@@ -22,6 +26,24 @@ if TYPE_CHECKING:
 
 MODEL = "class Model:\n    def predict(self, x):\n        return x\n"
 PROJECT = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["tiny<2"]\n'
+
+
+BACKEND = """
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    from pathlib import Path
+    info = Path(folder, "theirs-1.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: theirs\\nVersion: 1\\n")
+    return info.name
+def build_wheel(folder, settings=None, metadata=None):
+    import zipfile
+    from pathlib import Path
+    with zipfile.ZipFile(Path(folder, "theirs-1-py3-none-any.whl"), "w") as wheel:
+        for name, text in {"METADATA": "Metadata-Version: 2.1\\nName: theirs\\nVersion: 1\\n",
+            "WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n", "RECORD": ""}.items():
+            wheel.writestr(f"theirs-1.dist-info/{name}", text)
+    return "theirs-1-py3-none-any.whl"
+"""
 
 
 def read(package: Path, name: str) -> Asked:
@@ -126,6 +148,71 @@ def test_a_lock(locked: Path) -> None:
     assert "--hash=sha256:" in line
     assert asked.complete
     assert asked.files == ["uv.lock", "pyproject.toml"]
+
+
+def test_one_pin_from_git_leaves_the_hashes_of_the_others(locked: Path, tmp_path: Path) -> None:
+    """What an index gives instead of what was locked is not installed."""
+    repository = tmp_path / "theirs"
+    project = '[project]\nname = "theirs"\nversion = "1"\n[build-system]\nrequires = []\n'
+    backend = 'build-backend = "backend"\nbackend-path = ["."]\n'
+    build_tree(repository, {"pyproject.toml": project + backend, "backend.py": BACKEND})
+    git = ["git", "-c", "user.name=me", "-c", "user.email=me@localhost"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=repository, check=True, capture_output=True, timeout=60)
+    text = (locked / "pyproject.toml").read_text()
+    sources = f'[tool.uv.sources]\ntheirs = {{ git = "file://{repository}" }}\n'
+    (locked / "pyproject.toml").write_text(text.replace('"tiny<2"', '"tiny<1.5", "theirs"') + sources)
+    index = ["--default-index", (tmp_path / "house" / "simple").as_uri()]
+    environ = {"PATH": os.environ["PATH"], "UV_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run(
+        [find_uv(), "lock", *index], cwd=locked, check=True, capture_output=True, timeout=60, env=environ
+    )
+    make_wheel(tmp_path / "house", "tiny", "1.0", source="tampered = True")
+    shutil.rmtree(tmp_path / "house/simple")
+    make_index(tmp_path / "house")
+    wanted = Wanted(tuple(read(locked, "uv.lock").lines), None)
+
+    with pytest.raises(BuildError) as caught:
+        model_python(
+            wanted,
+            tmp_path / "made",
+            RecordedProgress(),
+            {**environ, "HOME": str(tmp_path), "UV_DEFAULT_INDEX": index[1]},
+        )
+
+    assert "Hash mismatch for `tiny==1.0`" in caught.value.details
+
+
+@pytest.mark.parametrize("settings", [{}, {"UV_INDEX_STRATEGY": "first-index"}], ids=str)
+def test_an_index_of_the_project(tmp_path: Path, settings: dict[str, str]) -> None:
+    """What a lock has from it is found there, and nothing else is; it is not asked where no index is."""
+    make_wheel(tmp_path / "main", "tiny", "1.0", source="where = 'main'")
+    make_wheel(tmp_path / "main", "torchy", "1.0", source="where = 'main'")
+    make_wheel(tmp_path / "theirs", "tiny", "1.0", source="where = 'theirs'")
+    make_wheel(tmp_path / "theirs", "torchy", "1.0+cpu", source="where = 'theirs'", requires=("tiny",))
+    main = make_index(tmp_path / "main")
+    make_index(tmp_path / "theirs")
+    environ = {"PATH": os.environ["PATH"], "UV_CACHE_DIR": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    with serve_folder(tmp_path / "theirs", "127.0.0.1") as url:
+        project = PROJECT.replace('"tiny<2"', '"tiny", "torchy"') + (
+            '[tool.uv.sources]\ntorchy = { index = "theirs" }\n'
+            f'[[tool.uv.index]]\nname = "theirs"\nurl = "{url}/simple"\nexplicit = true\n'
+        )
+        package = build_tree(tmp_path / "package", {"pyproject.toml": project})
+        lock = [find_uv(), "lock", "--default-index", main]
+        subprocess.run(lock, cwd=package, check=True, capture_output=True, timeout=60, env=environ)
+        wanted = Wanted(tuple(read(package, "uv.lock").lines), None)
+        python = model_python(
+            wanted, tmp_path / "made", RecordedProgress(), {**environ, "UV_DEFAULT_INDEX": main, **settings}
+        )
+
+    code = "import tiny, torchy; print(tiny.where, torchy.where)"
+    said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert said.stdout == "main theirs\n"
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{tmp_path}/main {tmp_path}/theirs"}
+    (tmp_path / "theirs/tiny-1.0-py3-none-any.whl").unlink()
+    environ["UV_CACHE_DIR"] = str(tmp_path / "other cache")
+    assert model_python(wanted, tmp_path / "offline", RecordedProgress(), {**environ, **offline}).exists()
 
 
 def test_nothing_is_added_to_a_lock(locked: Path) -> None:

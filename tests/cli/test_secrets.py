@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness import TRUSS, Outcome, run_truss, spawn_truss
 from tests.helpers import build_tree, wait_until
-from truss.errors import UsageError
+from truss.errors import EngineError, UsageError
 from truss.plan import plan_release
 from truss.push import unset_secrets
 from truss.secrets import MOST_BYTES, SecretStore, find_secrets, shown_as, write_secrets
@@ -258,3 +258,16 @@ def test_logins_of_registries_reach_no_deployment(tmp_path: Path) -> None:
 def test_what_a_secret_looks_like_in_a_log(value: str, shown: set[str]) -> None:
     """A log is lines: those of a secret that tell something, or all of one that has no such lines."""
     assert shown_as(value) == shown
+
+
+def test_a_secret_that_is_no_text(tmp_path: Path) -> None:
+    """A file that somebody put there by hand is named, and how it is set anew; nothing of it is shown."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "token").write_bytes(b"t0ken\xff")
+
+    with pytest.raises(EngineError, match="The secret token cannot be read: it is no UTF-8") as caught:
+        SecretStore(folder).get("token")
+
+    assert "t0ken" not in str(caught.value)
+    assert "truss secrets set token" in caught.value.hint

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from truss.errors import BuildError
-from truss.indexes import pip_files
+from truss.pip_files import pip_files
 from truss.uv_settings import uv_settings
+
+PROXY_NAMES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
 
 
 @pytest.mark.parametrize(
@@ -27,14 +29,34 @@ from truss.uv_settings import uv_settings
         ({"PIP_DEFAULT_TIMEOUT": "60"}, {"UV_HTTP_TIMEOUT": "60"}),
         ({"PIP_DEFAULT_TIMEOUT": "60", "PIP_TIMEOUT": "5"}, {"UV_HTTP_TIMEOUT": "5"}),
         ({"PIP_INDEX_URL": "https://i", "UV_DEFAULT_INDEX": "https://u"}, {}),
-        ({"PIP_INDEX_URL": "https://i", "UV_INDEX_URL": "https://u"}, {}),
+        (
+            {"PIP_INDEX_URL": "https://i", "UV_INDEX_URL": "https://u"},
+            {"UV_DEFAULT_INDEX": "https://u", "UV_INDEX_URL": None},
+        ),
+        (
+            {
+                "PIP_EXTRA_INDEX_URL": "https://i",
+                "UV_INDEX": "n=https://a",
+                "UV_EXTRA_INDEX_URL": "https://b",
+            },
+            {"UV_INDEX": "https://a https://b https://i", "UV_EXTRA_INDEX_URL": None},
+        ),
+        ({"PIP_DEFAULT_TIMEOUT": "15.5"}, {"UV_HTTP_TIMEOUT": "16"}),
+        ({"PIP_PROXY": "me@p:1"}, dict.fromkeys(PROXY_NAMES, "me@p:1")),
+        ({"PIP_INDEX_URL": "/srv/a b"}, {"UV_DEFAULT_INDEX": "file:///srv/a%20b"}),
+        (
+            {"UV_OVERRIDE": "/o", "UV_EXCLUDE_NEWER": "2020-01-01"},
+            {"UV_OVERRIDE": None, "UV_EXCLUDE_NEWER": None},
+        ),
         ({"PIP_EXTRA_INDEX_URL": "https://i", "UV_INDEX_STRATEGY": "first-index"}, {"UV_INDEX": "https://i"}),
         ({"PIP_CERT": "/ca.pem", "SSL_CERT_FILE": "/other.pem"}, {}),
     ],
 )
-def test_variables(environ: dict[str, str], expected: dict[str, str]) -> None:
-    """What pip's variables say reaches uv, unless uv's own say something else."""
-    assert uv_settings(environ, []).environ == {**environ, **expected}
+def test_variables(environ: dict[str, str], expected: dict[str, str | None]) -> None:
+    """What pip's variables say reaches uv, unless uv's own say something else; lists add up."""
+    wanted = {"UV_NO_CONFIG": "1", **environ, **expected}
+
+    assert uv_settings(environ, []).environ == {name: value for name, value in wanted.items() if value}
 
 
 def test_relative_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +80,7 @@ def test_an_active_environment_does_not_matter() -> None:
     """A venv that happens to be active, or a wish to install system-wide, is not about the model."""
     environ = {"VIRTUAL_ENV": "/v", "UV_SYSTEM_PYTHON": "1", "UV_CACHE_DIR": "/c"}
 
-    assert uv_settings(environ, []).environ == {"UV_CACHE_DIR": "/c"}
+    assert uv_settings(environ, []).environ == {"UV_CACHE_DIR": "/c", "UV_NO_CONFIG": "1"}
 
 
 def test_files(tmp_path: Path) -> None:
@@ -80,7 +102,27 @@ def test_files(tmp_path: Path) -> None:
         "UV_HTTP_TIMEOUT": "7",
         "UV_INDEX": "https://a https://b",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_NO_CONFIG": "1",
     }
+
+
+def test_an_install_section_before_a_stronger_file(tmp_path: Path) -> None:
+    """Pip looks at sections before it looks at files."""
+    weak, strong = tmp_path / "weak.conf", tmp_path / "strong.conf"
+    weak.write_text("[install]\nindex-url = https://install\n")
+    strong.write_text("[global]\nindex-url = https://global\n")
+
+    assert uv_settings({}, [weak, strong]).environ["UV_DEFAULT_INDEX"] == "https://install"
+
+
+def test_how_this_machine_works(tmp_path: Path) -> None:
+    """What a uv.toml says of caches and the like reaches uv, which reads no file any more."""
+    (tmp_path / "uv.toml").write_text('cache-dir = "/c"\noffline = true\nconcurrent-downloads = 2\n')
+
+    found = uv_settings({"UV_CONFIG_FILE": str(tmp_path / "uv.toml"), "UV_OFFLINE": "0"}, []).environ
+
+    told = {"UV_CACHE_DIR": "/c", "UV_OFFLINE": "0", "UV_CONCURRENT_DOWNLOADS": "2", "UV_NO_CONFIG": "1"}
+    assert found == told
 
 
 def test_broken_file(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_certificates_of_a_company(
         with pytest.raises(BuildError) as caught:
             system.build(find)
         try:
-            found = system.build(find, SSL_CERT_FILE=str(certificate))
+            found = system.build(find, REQUESTS_CA_BUNDLE=str(certificate))
         except BuildError as exc:
             pytest.fail(f"{exc}\n{exc.details}")
 

@@ -18,8 +18,8 @@ from docker.types import LogConfig, Mount
 
 from truss.errors import EngineError
 from truss.images import BUILD_LABEL, PARENT_LABEL
-from truss.indexes import redactor
-from truss.pip_settings import BESIDE, FOLDER, PROXIES, SETTINGS, UV_ENV
+from truss.indexes import PROXIES, redactor
+from truss.pip_settings import BESIDE, FOLDER, SETTINGS, UV_ENV
 from truss.stages import BUILD_ARG
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
 from truss.targets.buildkit import SILENCE_LIMIT_SECONDS
