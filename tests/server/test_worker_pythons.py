@@ -240,6 +240,14 @@ def test_large_inputs_and_body(worker: RawWorker) -> None:
     assert worker.finish(stream).value == [1_000_000, 1_000_000]
 
 
+@pytest.mark.skipif("3.14" not in PYTHONS, reason="there is no Python 3.14 on this machine")
+def test_annotations_that_nobody_can_evaluate(tmp_path: Path) -> None:
+    """From 3.14 on a module with such annotations is imported as well; what they name is not needed to call it."""
+    model = "class Model:\n    def predict(self, inputs: Nowhere) -> nobody.Nothing: return 1\n"
+    with RawWorker(PYTHONS["3.14"], write_release(tmp_path / "release", model)) as worker:
+        assert worker.call("predict", 5).value == 1
+
+
 def test_it_ends_when_asked(bare_python: str, tmp_path: Path) -> None:
     """STOP ends a worker with exit code 0."""
     with RawWorker(bare_python, write_release(tmp_path / "release", MODEL)) as worker:
