@@ -106,7 +106,7 @@ class EngineCleaner:
 
     def caches(self, model: str) -> list[str]:
         """Return the volumes that keep what a model downloads."""
-        found = self.client.volumes(filters={"label": f"truss.cache={model}"})["Volumes"]
+        found = self.client.volumes(filters={"label": f"truss.cache_of={model}"})["Volumes"]
         return [volume["Name"] for volume in found or ()]
 
     def finish(self) -> None:

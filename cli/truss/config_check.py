@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from truss.config import TrussConfig, read_source, understand
 from truss.config_problems import located
-from truss.errors import PackageError
+from truss.errors import BuildError, PackageError
 from truss.memory import Memory
 from truss.package import external_folder
 from truss.requirement_files import read_requirements
@@ -69,7 +69,7 @@ def _told(source: YamlSource, location: Location, look: Callable[[], object]) ->
     """Return what is wrong with a file or folder, as a problem of the key that names it."""
     try:
         look()
-    except PackageError as exc:
+    except (PackageError, BuildError) as exc:
         advice = "\n".join(filter(None, (exc.details, exc.hint)))
         return located(source, location, f"{dotted(location)}: {exc.message}", advice)
     return None

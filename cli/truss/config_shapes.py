@@ -144,7 +144,8 @@ MODEL_NAME = Shape(
 )
 CLASS_NAME = Shape(r"(?![0-9])[^\x00-/:-@\[-^`{-\x7f]+", "This is no name of a class.")
 SECRET = Shape(SECRET_NAME, "This is no name of a secret. Take letters, digits, `_`, `-` and `.`, not first.")
-SECRET_OR_LOGIN = Shape(f"{SECRET_NAME}|DOCKER_REGISTRY_.*", SECRET.words)
+LOGIN = "DOCKER_REGISTRY_"
+SECRET_OR_LOGIN = Shape(f"{SECRET_NAME}|{LOGIN}.*", SECRET.words)
 VARIABLE = Shape(r"[^=\s\x00]+", "This is no name of a variable. Take letters, digits and `_`.")
 VALUE = Shape(r"[^\x00]*", "This must not hold a null character.")
 IMAGE = Shape(
@@ -184,9 +185,10 @@ MOUNTED = Shape(
 
 
 def beside(folders: Iterable[str]) -> Shape:
-    """Return the shape of paths that are in none of these folders."""
+    """Return the shape of paths that are in none of these folders, and no folder that holds more."""
     words = "This would hide what the commands need. Take a place such as `/root/my_token`."
-    return Shape(f"(?!({'|'.join(folders)})/).*", words)
+    above = "/usr(/local)?|/opt|/etc|/root|/home|/var|/app"
+    return Shape(f"(?!({'|'.join(folders)})(/|$))(?!({above})$).*", words)
 
 
 # Amounts.

@@ -34,7 +34,7 @@ ACCELERATORS = (
 )
 """Types of GPUs that Truss's own platform has. Others are fine: it is a hint for the GPU of this machine."""
 
-LOGIN = "DOCKER_REGISTRY_"
+LOGIN = shapes.LOGIN
 """How the name of a secret begins that is the login of a registry on Truss's own platform."""
 
 Minor = Literal["py39", "py310", "py311", "py312", "py313", "py314"]

@@ -23,7 +23,8 @@ def url_secrets(url: str) -> set[str]:
         login = url.rpartition("//")[2].rpartition("@")[0]
         return {login.partition(":")[2] or login} - {""}
     signed = [word.partition("=")[2] for word in parts.query.split("&")]
-    named = parts.username if parts.password is None else None
+    # A token may stand for the name, beside no password or one that says so.
+    named = parts.username if parts.password in {None, "", "x-oauth-basic"} else None
     values = (parts.password, named, *(word for word in signed if len(word) >= TOKEN_LENGTH))
     return {word for value in values if value for word in (value, unquote(value))}
 

@@ -30,12 +30,17 @@ def shape_of(config: TrussConfig, files: Iterable[PackageFile]) -> str | None:
         Text to compare; None where a method may have a type of its own, or come from elsewhere, so that only an
         import tells.
     """
+    files = tuple(files)
     tree, node = read_class(config, files)
     if tree is None or node is None or not is_all_there(node) or may_bind(node, TYPED):
         return None
     functions = [one for one in node.body if isinstance(one, Function) and one.name in TYPED]
     imported = dict(name for statement in ast.walk(tree) for name in _imported(statement))
-    installed = imported.keys() | _builtins(tree)
+    own = {file.path.parts[0].removesuffix(".py") for file in files}
+    installed = {name for name, module in imported.items() if module.partition(".")[0] not in own}
+    installed |= _builtins(tree)
+    if "*" in imported:  # it may take the place of any other name
+        return None
     plain = {name for name, module in imported.items() if module.partition(".")[0] in PLAIN} | _builtins(tree)
     annotations = [note for one in functions for note in _annotations(one)]
     decorators = [note for one in functions for note in one.decorator_list]

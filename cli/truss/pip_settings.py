@@ -89,7 +89,8 @@ class PipSettings:
     @property
     def largest(self) -> int:
         """Bytes of the largest file that is a secret of a build."""
-        return max((member.size for member in self.members), default=0)
+        given = [len(value.encode()) for value in self.given.values()]
+        return max((*given, *(member.size for member in self.members)), default=0)
 
     def giving(self, values: Mapping[str, str]) -> PipSettings:
         """Return the settings with more secrets, whose values are to be shown nowhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ SOURCES = PurePosixPath("sources")
 
 HOME = PurePosixPath("/home/truss")
 """Inside a container: the home of whoever the server runs as."""
+
+CACHE_DIGITS = 8
 
 CACHE = HOME / ".cache"
 """Inside a container: where libraries keep what they download, checkpoints above all."""
@@ -218,10 +221,20 @@ def _release(plan: ReleasePlan) -> Stage:
         "gpus": gpus_wanted(plan.config.resources),
         "openapi": OPENAPI,
         "secrets": " ".join(sorted(plan.config.model_secrets)),
+        "cache": _cache_name(plan),
         "takes_command": takes_command(plan),
     }
     folders = tuple(PurePosixPath("release", name) for name in names)
     return Stage("release", "add the code", (manifest, *code), folders, values)
+
+
+def _cache_name(plan: ReleasePlan) -> str:
+    """Return what tells the cache of a release from others of its model: commands that may fill it differently.
+
+    A volume takes what an image has in its place only while it is empty.
+    """
+    commands = json.dumps(plan.config.build_commands).encode()
+    return hashlib.sha256(commands).hexdigest()[:CACHE_DIGITS] if plan.config.build_commands else ""
 
 
 def text_member(path: str, text: str) -> Member:

@@ -217,6 +217,8 @@ REFUSED = [
     ("build: {secret_to_path_mapping: {a: /token, b: /token}}", "gives two secrets the same path"),
     ("build: {secret_to_path_mapping: {a: /x/token, b: /x/token/y}}", "puts `/x/token/y` below the file"),
     ("build: {secret_to_path_mapping: {a: /bin/sh}}", "would hide what the commands need"),
+    ("build: {secret_to_path_mapping: {a: /usr/bin}}", "would hide what the commands need"),
+    ("build: {secret_to_path_mapping: {a: /opt}}", "would hide what the commands need"),
     ("build: {secret_to_path_mapping: {a: /opt/model/token}}", "would hide what the commands need"),
     ("build: {secret_to_path_mapping: {a/b: /token}}", "is no name of a secret"),
     ("secrets: [a]", "must be `key: value` lines"),

@@ -23,6 +23,7 @@ import torch
 from fastapi import Request
 from pydantic import BaseModel
 from .types import Own
+from model.helpers import typed
 
 class In(BaseModel):
     x: int
@@ -68,6 +69,7 @@ def test_types_that_have_no_schema(tmp_path: Path, body: str) -> None:
         "    if True:\n        def predict(self, inputs): ...",
         "    def __getattr__(self, name): ...",
         "    @helper\n    def predict(self, inputs): ...",
+        "    @typed\n    def predict(self, inputs): ...",
         "    @(lambda f: f)\n    def predict(self, inputs): ...",
     ],
 )
@@ -83,6 +85,7 @@ def test_types_that_may_have_one(tmp_path: Path, body: str) -> None:
         "class Model(Base):\n    def predict(self, inputs): ...\n",
         "class dict(Base): ...\nclass Model:\n    def predict(self, inputs: dict): ...\n",
         "class Model:\n    def predict(self, inputs): ...\nModel.predict = other\n",
+        "from typing import *\nclass Model:\n    def predict(self, inputs: dict): ...\n",
     ],
 )
 def test_a_class_that_is_not_seen_whole(tmp_path: Path, text: str) -> None:

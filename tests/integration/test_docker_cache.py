@@ -36,6 +36,15 @@ class Model:
 """
 
 
+READS = """
+from pathlib import Path
+
+class Model:
+    def predict(self, request):
+        return (Path.home() / ".cache/hub/weights").read_text()
+"""
+
+
 def version(number: int) -> str:
     """Return the source of a model that says which one it is."""
     return DOWNLOADS.replace("VERSION", str(number))
@@ -52,6 +61,19 @@ def test_the_next_release_finds_it(
     second = start(target, build(target, tmp_path, docker_model, version(2)))
     assert predict(second, {}) == '[2,"kept"]'
     assert len(engine.caches(docker_model)) == 1
+
+
+def test_what_build_commands_put_there(
+    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+) -> None:
+    """Other commands make another cache: what they download is not hidden by what was there before."""
+    commands = ["mkdir -p ~/.cache/hub && echo first >~/.cache/hub/weights"]
+    target.promote(start(target, build(target, tmp_path, docker_model, READS, build_commands=commands)))
+
+    commands = ["mkdir -p ~/.cache/hub && echo second >~/.cache/hub/weights"]
+    second = start(target, build(target, tmp_path, docker_model, READS, build_commands=commands))
+
+    assert predict(second, {}) == '"second\\n"'
 
 
 def test_another_model_does_not(

@@ -177,7 +177,9 @@ def test_requests_that_are_no_spans(servers: Servers) -> None:
 def test_a_collector_that_is_not_there(servers: Servers) -> None:
     """Serving goes on; the log says once that spans are lost, and at the start where none could go."""
     nowhere = servers.start(MODEL, runtime=TRACED)
-    edge = servers.start(MODEL, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, runtime=TRACED)
+    edge = servers.start(
+        MODEL, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:s3cret@127.0.0.1:9"}, runtime=TRACED
+    )
     for _ in range(3):
         assert edge.post("/predict", 1).status_code == 200
     edge.wait_log("spans could not be sent and are lost")
@@ -186,6 +188,7 @@ def test_a_collector_that_is_not_there(servers: Servers) -> None:
 
     nowhere.wait_log("spans go nowhere: name a collector in OTEL_EXPORTER_OTLP_ENDPOINT")
     assert len([r for r in edge.records if "are lost" in r["message"]]) == 1
+    assert "s3cret" not in edge.log_text()
 
 
 def test_a_websocket(servers: Servers) -> None:

@@ -202,7 +202,7 @@ LABEL truss.build=$TRUSS_BUILD truss.parent="truss-packages:<digest>" \
       truss.openapi_of=$TRUSS_OPENAPI_OF \
       truss.model=demo truss.digest=<digest> truss.tool_version=0.1.0 \
       truss.openapi=$TRUSS_OPENAPI truss.drain_timeout=30.0 truss.gpus=0 \
-      truss.secrets=""
+      truss.secrets="" truss.cache="3a6b211f"
 COPY release/ /app/
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import NotFound
 
 from truss.errors import BuildError
+from truss.stages import HOME
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_owned import owner
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     import docker
 
-OURS = PurePosixPath("/opt/truss")
-"""Where the server is in an image."""
+OURS = (PurePosixPath("/opt/truss"), PurePosixPath("/opt/model"), HOME)
+"""Where the server, the model's environment and the home of both are in an image."""
 
 NEEDED = ("/usr/bin/dpkg", "/bin/sh")
 """Every Debian, Ubuntu and what is made of them has these; slim ones do, too."""
@@ -57,7 +58,8 @@ def _check_config(config: Mapping[str, Any], name: str) -> None:
             f"The base image {name} has ONBUILD instructions, which would copy the settings of the build.",
             hint="Name one without, such as the one it is made from.",
         )
-    lost = [path for path in config.get("Volumes") or () if PurePosixPath(path) in (OURS, *OURS.parents)]
+    ours = {folder for place in OURS for folder in (place, *place.parents)}
+    lost = [path for path in config.get("Volumes") or () if PurePosixPath(path) in ours]
     if lost:
         raise BuildError(
             f"The base image {name} declares {lost[0]} as a volume: what a build puts there is lost.",

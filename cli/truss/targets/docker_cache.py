@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from truss.release import Release
 
-CACHE_LABEL = "truss.cache"
+CACHE_LABEL = "truss.cache_of"
 """Of a volume: the model it is for."""
+
+COMMANDS_LABEL = "truss.cache"
+"""Of an image: what tells its cache from others of the model, where build commands may have filled it."""
 
 
 def cache_mount(client: docker.APIClient, release: Release) -> Mount:
@@ -31,8 +34,10 @@ def cache_mount(client: docker.APIClient, release: Release) -> Mount:
         EngineError: The engine refuses to make it.
     """
     with engine_errors("make a volume for the model's cache"):
-        user: str = client.inspect_image(release.reference)["Config"]["User"]  # type: ignore[no-untyped-call]
-        name = f"truss-cache-{release.model}-{user.partition(':')[0]}"  # another user could not write to it
+        config = client.inspect_image(release.reference)["Config"]  # type: ignore[no-untyped-call]
+        user = config["User"].partition(":")[0]  # another one could not write to it
+        words = ["truss-cache", release.model, user, *filter(None, [config["Labels"].get(COMMANDS_LABEL)])]
+        name = "-".join(words)
         client.create_volume(name, labels={CACHE_LABEL: release.model})
     return Mount(str(CACHE), name, type="volume")
 

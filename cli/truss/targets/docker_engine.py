@@ -109,11 +109,16 @@ def _address(environ: Mapping[str, str]) -> str:
     """
     if address := environ.get("DOCKER_HOST"):
         return address
+    name = environ.get("DOCKER_CONTEXT")
     try:
-        name = environ.get("DOCKER_CONTEXT")
         context = docker.ContextAPI.get_context(name) if name else docker.ContextAPI.get_current_context()
     except FOREIGN:
-        return DEFAULT_ADDRESS
+        context = None
+    if name and context is None:
+        raise EngineError(
+            f"There is no Docker context {name}, which DOCKER_CONTEXT names.",
+            hint="`docker context ls` shows those there are.",
+        )
     return getattr(context, "Host", None) or DEFAULT_ADDRESS
 
 

@@ -72,7 +72,8 @@ def openapi_arguments(
         if known:
             return {DOCUMENT: known[0]["Labels"][OPENAPI_LABEL], MADE_FROM: key}
     progress.detail("read the model's types")
-    return {DOCUMENT: _read(client, environ, release, progress), MADE_FROM: key}
+    document = _read(client, environ, release, progress)
+    return {DOCUMENT: document, MADE_FROM: key if document != OPENAPI else ""}
 
 
 def _read(client: docker.APIClient, environ: Mapping[str, str], release: Image, progress: Progress) -> str:

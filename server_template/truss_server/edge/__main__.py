@@ -205,7 +205,7 @@ def _keep_what_was_inherited() -> None:
                 os.set_inheritable(int(path.name), False)
 
 
-def _spans(settings: Settings, log: Log) -> Spans:
+def _spans(settings: Settings, log: Log) -> Spans | None:
     """Return what tells a collector of answered requests."""
     from truss_server.edge.spans import Spans
 
@@ -215,7 +215,7 @@ def _spans(settings: Settings, log: Log) -> Spans:
         "service.name": variables.get("OTEL_SERVICE_NAME") or settings.manifest.model,
         "deployment.environment.name": settings.environment,
     }
-    return Spans(resource, variables, log)
+    return Spans.open(resource, variables, log)
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections import deque
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 from truss_server.edge.json_body import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from truss_server.edge.client import Client
     from truss_server.edge.direct import Call
@@ -41,7 +42,9 @@ CLOSE_SECONDS = 2.0
 COMPLAINT_SECONDS = 60.0
 """How often it is said at most that spans cannot be sent."""
 
-_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_PARENT = re.compile(
+    r"(?!ff|00-.{52}.)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _SERVER, _ERROR = 2, 2
 _CLOSES = 1000
 """The first code of a websocket's close: lower ones are of HTTP."""
@@ -66,14 +69,21 @@ class Spans:
         self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
         self._closing = threading.Event()
         self._complained = -COMPLAINT_SECONDS
-        if not (self._url or self._file):
-            log.write(
-                "WARNING",
-                "runtime.enable_tracing_data is set, and spans go nowhere: "
-                "name a collector in OTEL_EXPORTER_OTLP_ENDPOINT, in environment_variables of config.yaml",
-            )
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
-        self._thread.start()
+
+    @classmethod
+    def open(cls, resource: Mapping[str, str], variables: Mapping[str, str], log: Log) -> Spans | None:
+        """Return what makes spans, None where they could go nowhere."""
+        spans = cls(resource, variables, log)
+        if spans._url or spans._file:
+            spans._thread.start()
+            return spans
+        log.write(
+            "WARNING",
+            "runtime.enable_tracing_data is set, and spans go nowhere: "
+            "name a collector in OTEL_EXPORTER_OTLP_ENDPOINT, in environment_variables of config.yaml",
+        )
+        return None
 
     def add(self, request: Client | Session | Call | Tunnel, watch: Stopwatch, seconds: float) -> None:
         """Make a span of a request that has just been answered, unless its client asks for none.
@@ -128,21 +138,31 @@ class Spans:
     def _send(self, spans: Sequence[Mapping[str, Any]]) -> None:
         scope = {"scope": {"name": "truss"}, "spans": spans}
         body = dump_json({"resourceSpans": [{"resource": self._resource, "scopeSpans": [scope]}]})
+        if self._file:
+            self._try(self._append, body, len(spans))
+        if self._url:
+            self._try(self._post, body, len(spans))
+
+    def _try(self, way: Callable[[bytes], None], body: bytes, count: int) -> None:
         try:
-            if self._file:
-                with Path(self._file).open("ab") as file:
-                    file.write(body + b"\n")
-            if self._url:
-                request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 the author's URL
-                with urllib.request.urlopen(request, timeout=SEND_SECONDS):  # noqa: S310 likewise
-                    pass
-        except (OSError, ValueError) as exc:
-            self._complain(len(spans), exc)
+            way(body)
+        except (OSError, ValueError, HTTPException) as exc:
+            self._complain(count, exc)
+
+    def _append(self, body: bytes) -> None:
+        with Path(self._file).open("ab") as file:
+            file.write(body + b"\n")
+
+    def _post(self, body: bytes) -> None:
+        request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 the author's URL
+        with urllib.request.urlopen(request, timeout=SEND_SECONDS):  # noqa: S310 likewise
+            pass
 
     def _complain(self, count: int, exc: Exception) -> None:
         if time.monotonic() - self._complained >= COMPLAINT_SECONDS:
             self._complained = time.monotonic()
-            self._log.write("WARNING", f"{count} spans could not be sent and are lost: {exc}")
+            why = type(exc).__name__ if "@" in self._url else exc  # a password, perhaps
+            self._log.write("WARNING", f"{count} spans could not be sent and are lost: {why}")
 
 
 def _endpoint(variables: Mapping[str, str]) -> tuple[str, dict[str, str]]:

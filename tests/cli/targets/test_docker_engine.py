@@ -150,6 +150,8 @@ def test_the_engine_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(EngineError, match=r"engine\.sock"):
         connect({"DOCKER_CONTEXT": name})
+    with pytest.raises(EngineError, match="There is no Docker context nowhere"):
+        connect({"DOCKER_CONTEXT": "nowhere"})
     told = with_address({"DOCKER_CONTEXT": name, "A": "b"})
     assert told == {"A": "b", "DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}
 
