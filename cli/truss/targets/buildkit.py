@@ -230,10 +230,21 @@ def _with_buildkit(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mounts_secrets(program: str, environ: Mapping[str, str]) -> bool:
-    """Return whether a command line has BuildKit: from version 23 on it may be installed without."""
+    """Return whether a command line has BuildKit, and the engine speaks with it.
+
+    From version 23 on it may be installed without; an engine refuses one that is much older than itself.
+    """
+    told = _said(program, environ, "build", "--help")
+    if told is None or b"--secret" not in told:
+        return False
+    return _said(program, environ, "version", "--format", "{{.Server.Version}}") is not None
+
+
+def _said(program: str, environ: Mapping[str, str], *words: str) -> bytes | None:
+    """Return what a command line says, None where it fails or takes too long."""
     try:
         done = subprocess.run(
-            [program, "build", "--help"],
+            [program, *words],
             env=_with_buildkit(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -241,5 +252,5 @@ def _mounts_secrets(program: str, environ: Mapping[str, str]) -> bool:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and b"--secret" in done.stdout
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -39,14 +39,33 @@ NEW = OLD.replace(
 )
 
 
+def docker_that(folder: Path, script: str, version: str = "exit") -> dict[str, str]:
+    """Return an environment whose command line of Docker is a shell script.
+
+    Args:
+        folder: For the script.
+        script: What it does to build.
+        version: What it does when it is asked for the engine's version.
+    """
+    asked = f'if [ "$2" = --help ]; then echo --secret; exit; fi\nif [ "$1" = version ]; then {version}; fi\n'
+    program = folder / "docker"
+    program.write_text(f"#!/bin/sh\n{asked}{script}\n")
+    program.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
 def buildkit_that(folder: Path, script: str) -> BuildKit:
     """Return BuildKit whose command line is a shell script."""
-    program = folder / "docker"
-    program.write_text(f'#!/bin/sh\nif [ "$2" = --help ]; then echo --secret; exit; fi\n{script}\n')
-    program.chmod(0o755)
-    found = BuildKit.find({"PATH": f"{folder}:{os.environ['PATH']}"})
+    found = BuildKit.find(docker_that(folder, script))
     assert found is not None
     return found
+
+
+def test_a_command_line_that_the_engine_refuses(tmp_path: Path) -> None:
+    """One that is too old for the engine is passed over: the engine itself builds then."""
+    environ = {**docker_that(tmp_path, "exit", version="echo too old >&2; exit 1"), "PATH": str(tmp_path)}
+
+    assert BuildKit.find(environ) is None
 
 
 def image_of(*members: Member) -> Image:
