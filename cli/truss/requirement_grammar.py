@@ -24,7 +24,7 @@ INDEXES = {"-i", "--index-url", "--extra-index-url"}
 
 _WORD = re.compile(r"(?P<option>-[^\s=]*)(?:(?:\s*=\s*|\s+)(?P<rest>.*))?")
 _URL = re.compile(
-    r"(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\]\s*)?@\s*)?(git\+)?(https?|ssh|ftp)?(://|\$\{[A-Z0-9_]+\})\S*"
+    r"(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\]\s*)?@\s*)?(?:git\+file://|(git\+)?(https?|ssh|ftp)?(://|\$\{[A-Z0-9_]+\}))\S*"
 )
 _REPOSITORY = re.compile(r"(?:[^@]*@\s*)?(hg|svn|bzr)\+")
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?(?:\s*\[[^\]]*\])?", re.ASCII)
