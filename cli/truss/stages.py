@@ -37,6 +37,7 @@ HOME = PurePosixPath("/home/truss")
 """Inside a container: the home of whoever the server runs as."""
 
 CACHE_DIGITS = 8
+"""Of a hash, in the name of a volume."""
 
 CACHE = HOME / ".cache"
 """Inside a container: where libraries keep what they download, checkpoints above all."""
