@@ -68,7 +68,7 @@ def test_terminal_that_is_gone(tmp_path: Path) -> None:
     terminal = pexpect.spawn(
         sys.executable, ["-c", GONE, str(tmp_path / "found")], encoding="utf-8", timeout=20
     )
-    terminal.expect("ready")
+    terminal.expect("ready\r\n")  # to the end of the line: the rest of it could not be written any more
 
     os.close(terminal.child_fd)
 

@@ -180,10 +180,10 @@ class RawWorker:
 
     def _take(self, frame: wire.Frame) -> None:
         kind, stream, payload = frame
+        if kind == wire.LOG:  # also after the end: the beginning of a line is sent when nobody has ended it
+            return
         answer = self._answers[stream]
         assert not answer.ended, f"a frame of kind {kind} after the end"
-        if kind == wire.LOG:
-            return
         if kind == wire.CREDIT:
             self._granted[stream] += wire.decode_credit(payload)
         elif kind == wire.HEAD:

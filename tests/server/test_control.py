@@ -80,7 +80,8 @@ def watch(edge: Edge) -> Iterator[Callable[[], Session]]:
 
 
 def loads(edge: Edge) -> int:
-    """Return how often the model was loaded."""
+    """Return how often the model was loaded: once at least, of which the log tells a moment later."""
+    edge.wait_log("loading")
     return sum(record["message"] == "loading" for record in edge.records)
 
 

@@ -432,7 +432,7 @@ while True:
             break
         data += chunk
     if data.startswith(b"GET /ready"):
-        connection.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: 0\\r\\n\\r\\n")
     elif data:
         {answer}
     try:  # a body that was not read would have the system throw away what was sent
