@@ -12,10 +12,10 @@ from truss.config_problems import explain, located
 from truss.config_rules import broken_rules
 from truss.config_runtime import Runtime
 from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Section
+from truss.config_shapes import LOGIN
 from truss.config_values import (
     CONFIG,
     EMPTY,
-    LOGIN,
     ClassName,
     Folders,
     Inside,

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from truss.config_shapes import FILLED, ONE_COMMAND
-from truss.config_values import one_line, problem
+from truss.config_shapes import FILLED, ONE_COMMAND, problem
+from truss.config_values import one_line
 
 _CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*")
 """A backslash at the end of a line: the next one goes on with it."""

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from truss.config_sections import Section
-from truss.config_values import Unused, problem
+from truss.config_shapes import problem
+from truss.config_values import Unused  # noqa: TC001 pydantic reads annotations
 from truss_server.protocol import DEFAULT_CONCURRENCY
 
 DAY = 24 * 60 * 60.0

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from truss.config_commands import Command  # noqa: TC001 pydantic reads annotations
+from truss.config_shapes import problem
 from truss.config_values import (
     EDGE_PORT,
     EMPTY,
@@ -36,7 +37,6 @@ from truss.config_values import (
     Unused,
     Url,
     UserId,
-    problem,
     unquoted,
 )
 

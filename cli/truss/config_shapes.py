@@ -1,4 +1,4 @@
-"""What texts of config.yaml look like, said once: the loader's validators go by it, and editors are told of it.
+"""What texts of config.yaml look like, said once: the loader goes by it, and editors are told of it.
 
 A pattern keeps to what regular expressions mean in Python and in JavaScript alike, where editors are at home.
 """
@@ -6,10 +6,11 @@ A pattern keeps to what regular expressions mean in Python and in JavaScript ali
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
 
 from truss.names import IMAGE_NAME, SECRET_NAME
 from truss_server.protocol import MANIFEST
@@ -17,9 +18,8 @@ from truss_server.protocol import MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pydantic import GetJsonSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
-    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, eq=False)  # by identity: what stands in a hint of types has to have a hash
@@ -33,7 +33,7 @@ class Rules:
     rules: Sequence[JsonSchemaValue]
 
     def __get_pydantic_json_schema__(
-        self, core: CoreSchema, handler: GetJsonSchemaHandler
+        self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return what is known of the value, and the rules."""
         found = handler(core)
@@ -45,30 +45,57 @@ class Rules:
         return found
 
 
+def problem(text: str, advice: str = "") -> PydanticCustomError:
+    """Return the error of a value: what is wrong with it, and what to do."""
+    return PydanticCustomError("truss", "{problem}", {"problem": text, "advice": advice})
+
+
 @dataclass(frozen=True)
 class Shape:
-    """What a text is as a whole.
+    """What a text is as a whole. In the hint of a type it refuses texts that are not like this.
 
     Attributes:
         pattern: The regular expression that it matches.
-        words: What an editor says of one that does not.
+        wrong: What is said of one that does not; the text itself stands in it for `{}`.
+        advice: What to do then.
         spaced: Whether space around it does not matter.
     """
 
     pattern: str
-    words: str
+    wrong: str
+    advice: str = ""
     spaced: bool = False
 
-    def fits(self, text: str) -> bool:
-        """Return whether a text, without space that does not matter, looks like this."""
-        return re.fullmatch(self.pattern, text) is not None
+    def check(self, text: str) -> str:
+        """Return a text that looks like this.
+
+        Raises:
+            PydanticCustomError: It does not.
+        """
+        if re.fullmatch(self.pattern, text.strip() if self.spaced else text) is None:
+            raise self.error(text)
+        return text
+
+    def error(self, text: str) -> PydanticCustomError:
+        """Return the error of a text that does not look like this."""
+        return problem(self.wrong.replace("{}", f"`{text}`"), self.advice)
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Return how a value is checked: after what stands in front of this in the hint."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(
-        self, core: CoreSchema, handler: GetJsonSchemaHandler
+        self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return what an editor is told of the value."""
         space = r"\s*" if self.spaced else ""
-        rule = {"pattern": f"^{space}(?:{self.pattern}){space}$", "patternErrorMessage": self.words}
+        words = self.wrong.replace("{}", "This") if "{}" in self.wrong else f"This {self.wrong}"
+        rule = {
+            "pattern": f"^{space}(?:{self.pattern}){space}$",
+            "patternErrorMessage": f"{words}. {self.advice}".strip(),
+        }
         return Rules([rule]).__get_pydantic_json_schema__(core, handler)
 
 
@@ -93,6 +120,9 @@ def never(number: int, words: str) -> Rules:
     quoted = {"type": "string", "pattern": rf"^\s*{number}\s*$"}
     return Rules([refused({"anyOf": [plain, quoted]}, words)])
 
+
+LOGIN = "DOCKER_REGISTRY_"
+"""How the name of a secret begins that is the login of a registry on Truss's own platform."""
 
 # What quotes may stand around.
 TRUE = "[Tt][Rr][Uu][Ee]"
@@ -119,38 +149,46 @@ def versions(names: Iterable[str]) -> JsonSchemaValue:
     return {"anyOf": [{"enum": [*names]}, others]}
 
 
+_FILL = "Write something, or leave it out."
+
 # Lines and commands.
-FILLED = Shape(r"\S[\s\S]*", "This must not be empty.", spaced=True)
-LINE = Shape(
-    r"[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f]", "This must be one line of printable characters.", spaced=True
-)
-REQUIREMENT = Shape("[^#].*", "This must not be empty.", spaced=True)
+FILLED = Shape(r"\S[\s\S]*", "must not be empty", _FILL, spaced=True)
+LINE = Shape(r"[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f]", "must be one line of printable characters", spaced=True)
+REQUIREMENT = Shape("[^#].*", "must not be empty", _FILL, spaced=True)
 ONE_COMMAND = Shape(
     r"([^\n\\]|\\\n?)*",
-    r"This has several lines. Make each an item of its own, or end a line with `&& \`.",
+    "has several lines",
+    r"Make each an item of its own, or end a line with `&& \`.",
     spaced=True,
 )
-DEBIAN_PACKAGE = "[A-Za-z0-9]([A-Za-z0-9_.+:=/~*-]*[A-Za-z0-9_.+~*])?"
-DEBIAN_PACKAGES = Shape(
-    f"{DEBIAN_PACKAGE}( +{DEBIAN_PACKAGE})*",
-    "This is no name of a Debian package. Names stand alone or with spaces between, without options.",
-    spaced=True,
+DEBIAN_PACKAGE = Shape(
+    "[A-Za-z0-9]([A-Za-z0-9_.+:=/~*-]*[A-Za-z0-9_.+~*])?",
+    "{} is no name of a Debian package",
+    "Names stand alone or with spaces between, without options.",
+)
+DEBIAN_PACKAGES = replace(
+    DEBIAN_PACKAGE, pattern=f"{DEBIAN_PACKAGE.pattern}( +{DEBIAN_PACKAGE.pattern})*", spaced=True
 )
 
 # Names. `[^\x00-/:-@\[-^`{-\x7f]` is a letter, a digit or `_` of any script.
 MODEL_NAME = Shape(
     r"[\s\S]*[^\x00-/:-@\[-`{-\x7f][\s\S]*",
-    "This needs a letter from a to z or a digit: URLs and images are named after it.",
+    "needs a letter from a to z or a digit",
+    "URLs and images are named after it.",
 )
-CLASS_NAME = Shape(r"(?![0-9])[^\x00-/:-@\[-^`{-\x7f]+", "This is no name of a class.")
-SECRET = Shape(SECRET_NAME, "This is no name of a secret. Take letters, digits, `_`, `-` and `.`, not first.")
-LOGIN = "DOCKER_REGISTRY_"
-SECRET_OR_LOGIN = Shape(f"{SECRET_NAME}|{LOGIN}.*", SECRET.words)
-VARIABLE = Shape(r"[^=\s\x00]+", "This is no name of a variable. Take letters, digits and `_`.")
-VALUE = Shape(r"[^\x00]*", "This must not hold a null character.")
+CLASS_NAME = Shape(
+    r"(?![0-9])[^\x00-/:-@\[-^`{-\x7f]+",
+    "{} is no name of a class",
+    "Write what follows `class` in the file.",
+)
+SECRET = Shape(SECRET_NAME, "is no name of a secret", "Take letters, digits, `_`, `-` and `.`, not first.")
+SECRET_OR_LOGIN = replace(SECRET, pattern=rf"{SECRET_NAME}|{LOGIN}[^\x00-\x1f\x7f]*")
+VARIABLE = Shape(r"[^=\s\x00]+", "is no name of a variable", "Take letters, digits and `_`.")
+VALUE = Shape(r"[^\x00]*", "must not hold a null character", "Take it out.")
 IMAGE = Shape(
     f"{IMAGE_NAME}(@[A-Za-z0-9_]+:[0-9a-f]{{32,}})?",
-    "This is no name of an image. Write one like `python:3.12-slim`, or with its registry: `ghcr.io/ours/base:1`.",
+    "{} is no name of an image",
+    "Write one like `python:3.12-slim`, or with its registry: `ghcr.io/ours/base:1`.",
     spaced=True,
 )
 
@@ -158,53 +196,62 @@ IMAGE = Shape(
 _LIKE_MODEL = "Write a path like `model`, relative to the folder of config.yaml."
 RELATIVE = Shape(
     r"(?![/~])[^\\\x00-\x1f\x7f]+",
-    "This must be relative to the folder of config.yaml, with `/` between folders.",
+    "must be relative, with `/` between folders",
+    _LIKE_MODEL,
     spaced=True,
 )
+BESIDE = replace(RELATIVE, advice="Write a path like `../shared`, relative to the package.")
 WITHIN = Shape(
     r"(?!(.*/)?\.\.(/|\s*$))(?!(\.?/)*\.?\s*$).*",
-    f"This must lie inside the package, in a place of its own. {_LIKE_MODEL}",
+    "must lie inside the package, in a place of its own",
+    _LIKE_MODEL,
     spaced=True,
 )
 UNTAKEN = Shape(
     rf"(?!(\.?/)*(config\.yaml|{re.escape(MANIFEST)})(/|\s*$)).*",
-    f"This has a meaning of its own. {_LIKE_MODEL}",
+    "{} has a meaning of its own",
+    _LIKE_MODEL,
     spaced=True,
 )
-PYTHON_FILE = Shape(
-    r".*\.py(/\.?)*", "This must be a Python file. Write a name like `model.py`.", spaced=True
-)
+PYTHON_FILE = Shape(r".*\.py(/\.?)*", "must be a Python file", "Write a name like `model.py`.", spaced=True)
 PROGRAM = Shape(
     r"(/(?!\.\.(/|$))[A-Za-z0-9._+-]+)+",
-    "This is no absolute path of a program. Write one like `/usr/local/bin/python3`.",
+    "{} is no absolute path of a program",
+    "Write one like `/usr/local/bin/python3`.",
 )
 MOUNTED = Shape(
     r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+@-]+)+",
-    "This is no absolute path of a file. Write one like `/root/.netrc`, without spaces or commas.",
+    "{} is no absolute path of a file",
+    "Write one like `/root/.netrc`, without spaces or commas.",
 )
 
 
-def beside(folders: Iterable[str]) -> Shape:
+def outside(folders: Iterable[str]) -> Shape:
     """Return the shape of paths that are in none of these folders, and no folder that holds more."""
-    words = "This would hide what the commands need. Take a place such as `/root/my_token`."
     above = "/usr(/local)?|/opt|/etc|/root|/home|/var|/app"
-    return Shape(f"(?!({'|'.join(folders)})(/|$))(?!({above})$).*", words)
+    return Shape(
+        f"(?!({'|'.join(folders)})(/|$))(?!({above})$).*",
+        "{} would hide what the commands need",
+        "Take a place such as `/root/my_token`.",
+    )
 
 
 # Amounts.
 CPU = Shape(
-    r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)", "This is no number of cores. Write `4`, `0.5` or `500m`."
+    r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)", "{} is no number of cores", "Write `4`, `0.5` or `500m`."
 )
 MEMORY = Shape(
     r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?",
-    "This is no amount of memory. Write a number and a unit: `16Gi`, `512Mi`.",
+    "{} is no amount of memory",
+    "Write a number and a unit: `16Gi`, `512Mi`. Without a unit it is bytes.",
 )
 ACCELERATOR = Shape(
     "(?!([Nn][Oo][Nn][Ee]|[Cc][Pp][Uu])(:|$))[A-Za-z0-9_]+(:[1-9][0-9]*)?",
-    "This is no accelerator. Write its type, and how many: `L4`, `A100:2`.",
+    "{} is no accelerator",
+    "Write its type, and how many: `L4`, `A100:2`.",
 )
 
 # What goes over wires.
-URL = Shape(r"https?://[^\s/]+\S*", "This is no URL. Write one that begins with https:// or http://.")
-ROUTE = Shape("/[!-~]*", "This is no route. Write the path of a URL, such as `/health`.")
-SHA256 = Shape("[0-9a-fA-F]{64}", "This is no SHA-256. Write the 64 digits that `sha256sum FILE` prints.")
+URL = Shape(r"https?://[^\s/]+\S*", "{} is no URL", "Write one that begins with https:// or http://.")
+ROUTE = Shape("/[!-~]*", "{} is no route", "Write the path of a URL, such as `/health`.")
+SHA256 = Shape("[0-9a-fA-F]{64}", "{} is no SHA-256", "Write the 64 digits that `sha256sum FILE` prints.")
