@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from truss.hashes import Hashes
 from truss.release import PackageFile
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-
-CHUNK = 1 << 20
 
 SETTLED_NS = 2_000_000_000
 """A file that was written less than this before it was read is read again: its next write might show nowhere.
@@ -24,13 +22,15 @@ Clocks of file systems tick every few milliseconds, some every two seconds.
 
 
 class Memory:
-    """What is known of files from earlier plans. A new one knows nothing.
+    """What is known of files from earlier plans. A new one knows the user's large files alone.
 
     Args:
+        hashes: Of large files, from earlier commands; by default the user's.
         clock_ns: Time of day, in nanoseconds.
     """
 
-    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, hashes: Hashes | None = None, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._hashes = hashes or Hashes.of_user()
         self._clock_ns = clock_ns
         self._files: dict[str, tuple[tuple[int, ...], PackageFile]] = {}
         self._imports: dict[str, frozenset[str]] = {}
@@ -53,7 +53,7 @@ class Memory:
         if known is not None and known[0] == identity:
             return known[1]
         begin = self._clock_ns()
-        size, sha256 = _read(Path(source))
+        size, sha256 = self._hashes.read(Path(source))
         executable = bool(found.st_mode & stat.S_IXUSR)
         file = PackageFile(PurePosixPath(path), Path(source), executable, size, sha256, link)
         if begin - max(found.st_mtime_ns, found.st_ctime_ns) > SETTLED_NS:
@@ -86,16 +86,5 @@ class Memory:
 
 def read_file(path: Path) -> PackageFile:
     """Return what is known of a file that belongs to no package."""
-    size, sha256 = _read(path)
+    size, sha256 = Hashes.of_user().read(path)
     return PackageFile(PurePosixPath(path.name), path, executable=False, size=size, sha256=sha256)
-
-
-def _read(path: Path) -> tuple[int, str]:
-    """Return the size and the SHA-256 of what was read, which a write at the same time cannot set apart."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()

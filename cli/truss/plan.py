@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
-    """Return the plan of a package's release. Reads, changes nothing.
+    """Return the plan of a package's release. Reads, changes nothing of the package.
 
     Args:
         package: Its folder.

@@ -27,7 +27,7 @@ def package(tmp_path: Path) -> Path:
 @pytest.fixture
 def memory() -> Memory:
     """Give a memory for which all files were written long ago."""
-    return Memory(lambda: time.time_ns() + LATER)
+    return Memory(clock_ns=lambda: time.time_ns() + LATER)
 
 
 def test_equal_plans(package: Path, memory: Memory) -> None:

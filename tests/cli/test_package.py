@@ -15,7 +15,8 @@ import pytest
 
 from truss.config import TrussConfig, load_config
 from truss.errors import PackageError
-from truss.memory import CHUNK, Memory
+from truss.hashes import CHUNK
+from truss.memory import Memory
 from truss.package import package_files
 
 if TYPE_CHECKING:
