@@ -89,6 +89,8 @@ def serve_folder(
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         at = f"{credentials}@" if credentials else ""
-        yield f"http{'s' if certificate else ''}://{at}{host}:{server.server_port}"
-        server.shutdown()
-        thread.join(timeout=5)
+        try:
+            yield f"http{'s' if certificate else ''}://{at}{host}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join(timeout=5)

@@ -36,7 +36,7 @@ MODEL_LABEL = "truss.model"
 RELEASE_LABEL = "truss.release"
 DRAIN_LABEL = "truss.drain_timeout"
 GPUS_LABEL = "truss.gpus"
-PARENT_LABEL = "truss.parent"
+PARENT_LABEL, BASE_LABEL = "truss.parent", "truss.base"
 OPENAPI_LABEL, OPENAPI_OF_LABEL = "truss.openapi", "truss.openapi_of"
 """The document of a release, and what it was made from, where that is seen without importing the model."""
 

@@ -43,6 +43,16 @@ def split_url(url: str) -> SplitResult:
         raise BuildError(f"{shown} is no URL of a package index: {exc}.", hint=hint) from exc
 
 
+def without_login(url: str) -> str:
+    """Return a URL without name and password.
+
+    Raises:
+        BuildError: It is no URL.
+    """
+    parts = split_url(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def with_credentials(url: str, name: str, environ: Mapping[str, str]) -> str:
     """Return the URL of one of uv's named indexes, with the name and password that variables hold for it.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
-from truss.index_urls import split_url, url_secrets
+from truss.index_urls import split_url, url_secrets, with_credentials
 from truss.pip_files import pip_options, pip_variables
 from truss.requirements import HASH, OPTION
 from truss.uv_files import LISTS, TRUE, uv_options, uv_variables
@@ -30,7 +30,9 @@ SYSTEM_CERTIFICATES = (
 )
 """Where systems keep the certificates that they trust, in one file."""
 
-_PAGE = re.compile(r"(?:--find-links|--index-url|--extra-index-url|-f|-i)[\s=]\s*(\S+)")
+_PAGE = re.compile(
+    r"(?:--find-links|--index-url|--extra-index-url|-f|-i)[\s=]\s*(?P<url>\S+)(\s+# index (?P<index>\S+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,11 @@ def read_indexes(
     folders = tuple(Path(word).expanduser().absolute() for word in found if "://" not in word)
     no_index = _is_true(options, "no-index")
     texts = list(lines)
-    pages = [match[1] for line in texts if (match := _PAGE.match(line))]
+    pages = [match for line in texts if (match := _PAGE.match(line))]
+    offline = bool(no_index and folders and pages and not links and _all_hashed(texts))
+    if not offline:
+        links += tuple(_with_logins(pages, environ))
+    urls = (index, *extra, *links, *(match["url"] for match in pages))
     named = " ".join(options.get("cert", ())) or environ.get("SSL_CERT_FILE", "")
     system = not named and _is_true(options, "system-certs")
     certificates = _system_certificates() if system else Path(named).expanduser() if named else None
@@ -127,8 +133,8 @@ def read_indexes(
         timeout=_whole_seconds(" ".join(options.get("timeout", ()))),
         strategy=strategy,
         proxies=_proxies(options, of_pip[0], environ),
-        offline=bool(no_index and folders and pages and not links and _all_hashed(texts)),
-        logins=tuple(_logins((index, *extra, *links, *pages), environ)),
+        offline=offline,
+        logins=tuple(_logins(urls, environ)),
     )
 
 
@@ -202,6 +208,14 @@ def _proxies(
     return found
 
 
+def _with_logins(pages: Iterable[re.Match[str]], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield pages of named indexes with the logins of these: uv has them for the pages without, too."""
+    for page in pages:
+        url = with_credentials(page["url"], page["index"] or "", environ)
+        if url != page["url"]:
+            yield url
+
+
 def _logins(urls: Iterable[str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield what the user's netrc knows of the hosts of URLs."""
     hosts = {parts.hostname for url in urls if (parts := split_url(url)).hostname and not parts.username}
@@ -211,8 +225,8 @@ def _logins(urls: Iterable[str], environ: Mapping[str, str]) -> Iterator[tuple[s
     except (OSError, netrc_files.NetrcParseError, UnicodeDecodeError):
         return  # uv and pip pass over it, too
     for host in sorted(filter(None, hosts)):
-        if (login := known.authenticators(host)) is not None:
-            yield host, login[0], login[2] or ""
+        if (found := known.authenticators(host)) is not None:
+            yield host, found[0], found[2] or ""
 
 
 def _quoted(word: str) -> str:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss.index_urls import without_login
 from truss.project_doubts import lock_doubts, python_doubts
 from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path
 from truss.uv_lock import export_lock
@@ -179,17 +180,24 @@ def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> A
 def _pages(lock: Mapping[str, Any], project: Mapping[str, Any]) -> list[str]:
     """Return options that lead to what a lock has from indexes of the project's own: a page for each package.
 
-    As indexes they would answer for every other package, too; the user's are those that are asked for these.
+    As indexes they would answer for every other package, too; the user's are those that are asked for these. A comment
+    has the name of the index, by which its login is found.
     """
     indexes = project.get("tool", {}).get("uv", {}).get("index", [])
-    own = {str(one.get("url", "")).rstrip("/") for one in indexes if isinstance(one, dict)}
+    own = {  # a lock has their URLs without passwords
+        without_login(str(one.get("url", ""))).rstrip("/"): f" # index {name}"
+        if (name := one.get("name"))
+        else ""
+        for one in indexes
+        if isinstance(one, dict)
+    }
     found = {
-        f"{registry}/{canonicalize_name(one['name'])}/"
+        f"--find-links {registry}/{canonicalize_name(one['name'])}/{own[registry]}"
         for one in lock.get("package", ())
         if (registry := one.get("source", {}).get("registry", "").rstrip("/")) in own
         and registry.startswith(("http://", "https://"))
     }
-    return [f"--find-links {page}" for page in sorted(found)]
+    return sorted(found)
 
 
 def _project(package: Path, name: str) -> dict[str, Any]:

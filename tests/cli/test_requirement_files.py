@@ -215,6 +215,30 @@ def test_an_index_of_the_project(tmp_path: Path, settings: dict[str, str]) -> No
     assert model_python(wanted, tmp_path / "offline", RecordedProgress(), {**environ, **offline}).exists()
 
 
+@pytest.mark.parametrize("written", ["", "me:s3cret@"], ids=["without password", "with password"])
+def test_login_of_an_index_of_the_project(tmp_path: Path, written: str) -> None:
+    """Name and password are those that uv's variables hold for it; what the project's file says stays there."""
+    make_wheel(tmp_path / "theirs", "tiny", "1.0", source="where = 'theirs'")
+    make_index(tmp_path / "theirs")
+    environ = {"PATH": os.environ["PATH"], "UV_CACHE_DIR": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    environ |= {"UV_INDEX_OUR_OWN_USERNAME": "me", "UV_INDEX_OUR_OWN_PASSWORD": "s3cret"}
+    with serve_folder(tmp_path / "theirs", "127.0.0.1", "me:s3cret") as url:
+        at = url.replace("me:s3cret@", written)
+        project = f'{PROJECT}[[tool.uv.index]]\nname = "our-own"\nurl = "{at}/simple"\ndefault = true\n'
+        package = build_tree(tmp_path / "package", {"pyproject.toml": project})
+        subprocess.run(
+            [find_uv(), "lock"], cwd=package, check=True, capture_output=True, timeout=60, env=environ
+        )
+        lines = read(package, "uv.lock").lines
+        environ["UV_CACHE_DIR"] = str(tmp_path / "other cache")
+        python = model_python(Wanted(tuple(lines), None), tmp_path / "made", RecordedProgress(), environ)
+
+    code = "import tiny; print(tiny.where)"
+    said = subprocess.run([python, "-c", code], check=True, capture_output=True, timeout=30)
+    assert said.stdout == b"theirs\n"
+    assert "s3cret" not in "".join(lines)
+
+
 def test_nothing_is_added_to_a_lock(locked: Path) -> None:
     """An import implies fastapi, but a lock is all there is to be."""
     build_tree(

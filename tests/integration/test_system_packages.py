@@ -53,6 +53,10 @@ class System:
         model: Name of the model.
         folder: For files.
         url: Of the repository.
+
+    Attributes:
+        base_id: Of the image that the packages come upon.
+        labels: Of the image that was built last.
     """
 
     def __init__(self, engine: EngineCleaner, model: str, folder: Path, url: str) -> None:
@@ -67,7 +71,10 @@ class System:
             assert "error" not in event, event
         package = build_tree(folder / "package", {"model/model.py": COUNT})
         plan = make_plan(package, model, system_packages=["probe"], base_image={"image": self._base})
-        self._image = plan_images(plan, "sha256:1")[0]
+        found = engine.client.inspect_image(self._base)  # type: ignore[no-untyped-call]
+        self.base_id = str(found["Id"])
+        self._image = plan_images(plan, self.base_id)[0]
+        self.labels: Mapping[str, str] = {}
         self.environ = {"PATH": "/usr/bin:/bin", "TRUSS_HOME": str(folder / "state")}
 
     def build(self, find: Finds, **environ: str) -> bytes:
@@ -77,7 +84,8 @@ class System:
             builder.build(self._image, RecordedProgress(), {})
             return self._engine.files(self._image.tag, "/usr/share/probe")
         finally:
-            if self._engine.image_labels(self._image.tag):
+            self.labels = self._engine.image_labels(self._image.tag)
+            if self.labels:
                 self._engine.client.remove_image(self._image.tag)
 
 
@@ -107,8 +115,8 @@ def test_through_a_proxy(engine: EngineCleaner, docker_model: str, tmp_path: Pat
     """A mirror that only the company's proxy reaches, which is named in capitals and wants a password."""
     make_repository(tmp_path / "proxy/http:/mirror.test")
     with serve_folder(tmp_path / "proxy", engine.host_address()) as url:
-        found = System(engine, docker_model, tmp_path, "http://mirror.test").build(
-            find, HTTP_PROXY=url.replace("//", "//me:s3cret@")
-        )
+        system = System(engine, docker_model, tmp_path, "http://mirror.test")
+        found = system.build(find, HTTP_PROXY=url.replace("//", "//me:s3cret@"))
 
     assert b"found" in found
+    assert system.labels["truss.base"] == system.base_id

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from docker.types import LogConfig, Mount
 
 from truss.errors import EngineError
-from truss.images import BUILD_LABEL, PARENT_LABEL
+from truss.images import BASE_LABEL, BUILD_LABEL, PARENT_LABEL
 from truss.indexes import PROXIES, redactor
 from truss.pip_settings import BESIDE, FOLDER, SETTINGS, UV_ENV
 from truss.stages import BUILD_ARG
@@ -98,8 +98,10 @@ class _Commands:
         self._settings = settings
         self._progress = progress
         self._labels = {BUILD_LABEL: build_id, PARENT_LABEL: image.parent}
-        self._config = client.inspect_image(image.parent)["Config"]  # type: ignore[no-untyped-call]
-        self._config["Labels"] = {**(self._config.get("Labels") or {}), **self._labels}
+        parent = client.inspect_image(image.parent)  # type: ignore[no-untyped-call]
+        self._config = parent["Config"]
+        base = {} if image.needs else {BASE_LABEL: parent["Id"]}  # of others it is there
+        self._config["Labels"] = {**(self._config.get("Labels") or {}), **self._labels, **base}
         # Podman takes no configuration, and gives the image that of the container but for these.
         kept = [f"{key.upper()} {json.dumps(self._config.get(key) or [])}" for key in ("Entrypoint", "Cmd")]
         self._changes = [*kept, f"USER {self._config.get('User') or 'root'}"] if is_podman(client) else None
