@@ -9,30 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-from collections import deque
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
 from truss.find_links import name_of, needed
-from truss.indexes import redactor
 from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_text
 from truss.memory import read_file
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
-from truss.uv_settings import UvSettings, find_uv, uv_settings
+from truss.uv_run import Uv
+from truss.uv_settings import UvSettings, uv_settings
 from truss.variables import secrets_in, variables, with_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping
 
     from truss.progress import Progress
     from truss.release import PackageFile
@@ -45,20 +40,10 @@ SOURCES = "sources"
 WAIT = 900.0
 """Seconds to wait for another push that is making the same environment."""
 
-LIMIT = 3600.0
-"""Seconds uv may take."""
-
 KEPT_SECONDS = 14 * 24 * 3600.0
 """How long an environment is kept that no release needs: making it again may take minutes."""
 
-TAIL = 40
-"""Lines of uv's output that an error shows."""
-
 KEY_LENGTH = 16
-
-
-INTERPRETER = re.compile(r"cpython-(\d+\.\d+\.\d+)\S*\s+(/\S+)")
-"""A line in uv's list of interpreters."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ def model_python(
     settings = uv_settings(environ, lines=asked)
     settings = replace(settings, secrets=settings.secrets | secrets_in(asked, environ))
     wanted = replace(wanted, found=_found(wanted, settings))
-    uv = _Uv(settings, folder, progress)
+    uv = Uv(settings, folder, progress)
     base = Path(sys.executable) if wanted.python in {None, ours} else uv.find(wanted.python or ours)
     home = folder / wanted.key(base, wanted.python or ours)
     python = home / "bin" / "python"
@@ -126,7 +111,7 @@ def model_python(
             os.utime(home / MARKER)  # the last to be pruned
         else:
             with _whole_or_nothing(home):
-                uv.make(home, base, wanted, lock)
+                _make(uv, home, base, wanted, lock)
     return python
 
 
@@ -168,147 +153,39 @@ def _whole_or_nothing(home: Path) -> Iterator[None]:
         raise
 
 
-class _Uv:
-    """Runs uv.
+def _make(uv: Uv, home: Path, base: Path, wanted: Wanted, lock: Lock) -> None:
+    """Make an environment; the lock is held until uv is gone, even if this process is killed."""
+    code, lines = uv.run(["venv", "--no-project", "--python", str(base), str(home)], lock=lock, log=False)
+    if code != 0:
+        raise BuildError(f"No environment could be made of {base}.", details="\n".join(lines))
+    if wanted.requirements:
+        _install(uv, home, wanted, lock)
+    write_json(home / MARKER, {"python": str(base), "requirements": list(wanted.requirements)})
 
-    Args:
-        settings: Environment and arguments.
-        cwd: Folder without any project whose settings uv would take for ours.
-        progress: Told what uv says.
-    """
 
-    def __init__(self, settings: UvSettings, cwd: Path, progress: Progress) -> None:
-        self._binary = find_uv()
-        self._redacted = redactor(settings.secrets)
-        self._settings = settings
-        self._cwd = cwd
-        self._progress = progress
-
-    def find(self, version: str) -> Path:
-        """Return an interpreter of this machine of a version like `py312`."""
-        number = f"3.{version.removeprefix('py3')}"
-        code, lines = self._run(["python", "find", "--system", number], log=False)
-        found = [line for line in lines if Path(line).is_absolute() and os.access(line, os.X_OK)]
-        if code != 0 or not found:
-            raise BuildError(
-                f"There is no Python {number} on this machine, which config.yaml asks for.",
-                details=f"Found: {', '.join(self._found())}.",
-                hint="Install it and put it on PATH, take `python_version` out, or push with `--target docker`.",
-            )
-        return Path(found[-1])
-
-    def _found(self) -> list[str]:
-        """Return the interpreters of this machine, one of each version."""
-        _, lines = self._run(["python", "list", "--only-installed"], log=False)
-        found = [match for line in lines if (match := INTERPRETER.match(line))]
-        first = {match[1]: match[2] for match in reversed(found)}
-        return [f"{version} ({path})" for version, path in first.items()] or ["none"]
-
-    def make(self, home: Path, base: Path, wanted: Wanted, lock: Lock) -> None:
-        """Make an environment; the lock is held until uv is gone, even if this process is killed."""
-        code, lines = self._run(
-            ["venv", "--no-project", "--python", str(base), str(home)], lock=lock, log=False
+def _install(uv: Uv, home: Path, wanted: Wanted, lock: Lock) -> None:
+    python = str(home / "bin" / "python")
+    sources = home / SOURCES
+    for path, content in install_files(wanted.requirements, wanted.constraints, wanted.wheels, "."):
+        (sources / path).parent.mkdir(parents=True, exist_ok=True)
+        (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
+    arguments = ["pip", "install", *uv.settings.arguments, "--python", python]
+    for name in sorted({name_of(one.source) for one in wanted.found}):
+        # Else uv takes what its cache has of that name and version.
+        arguments += ["--reinstall-package", name]
+    arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
+    code, lines = uv.run(arguments, lock=lock, cwd=sources)
+    if code != 0:
+        raise BuildError(
+            "The requirements could not be installed.",
+            details="\n".join(lines),
+            hint="Correct `requirements` in config.yaml.",
         )
-        if code != 0:
-            raise BuildError(f"No environment could be made of {base}.", details="\n".join(lines))
-        if wanted.requirements:
-            self._install(home, wanted, lock)
-        write_json(home / MARKER, {"python": str(base), "requirements": list(wanted.requirements)})
-
-    def _install(self, home: Path, wanted: Wanted, lock: Lock) -> None:
-        python = str(home / "bin" / "python")
-        sources = home / SOURCES
-        for path, content in install_files(wanted.requirements, wanted.constraints, wanted.wheels, "."):
-            (sources / path).parent.mkdir(parents=True, exist_ok=True)
-            (sources / path).write_bytes(content if isinstance(content, bytes) else read_verified(content))
-        arguments = ["pip", "install", *self._settings.arguments, "--python", python]
-        for name in sorted({name_of(one.source) for one in wanted.found}):
-            arguments += [
-                "--reinstall-package",
-                name,
-            ]  # else uv takes what its cache has of that name and version
-        arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
-        code, lines = self._run(arguments, lock=lock, cwd=sources)
-        if code != 0:
-            raise BuildError(
-                "The requirements could not be installed.",
-                details="\n".join(lines),
-                hint="Correct `requirements` in config.yaml.",
-            )
-        freeze = ["--quiet", "pip", "freeze", "--python", python]
-        code, lines = self._run(freeze, lock=lock, log=False, kept=None, redacted=str)
-        if code != 0:
-            details = self._redacted("\n".join(lines))
-            raise BuildError("What was installed could not be listed.", details=details)
-        said = variables((*wanted.requirements, *wanted.constraints), self._settings.environ)
-        text = lock_text((with_names(line, said) for line in lines), sources.as_uri())
-        (home / LOCK).write_text(text, encoding="utf-8")
-
-    def _run(
-        self,
-        arguments: Sequence[str],
-        *,
-        lock: Lock | None = None,
-        log: bool = True,
-        kept: int | None = TAIL,
-        cwd: Path | None = None,
-        redacted: Callable[[str], str] | None = None,
-    ) -> tuple[int, list[str]]:
-        """Return the exit code of a uv command and the last lines it said."""
-        said: deque[str] = deque(maxlen=kept)
-        command = [self._binary, "--no-python-downloads", "--color", "never", *arguments]
-        with (
-            subprocess.Popen(
-                command,
-                env=_with_pyenv(self._settings.environ),
-                cwd=cwd or self._cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                pass_fds=() if lock is None else (lock.fd,),
-                start_new_session=True,  # Ctrl-C comes to us, and we end uv with all that it has started
-            ) as process,
-            _ended(process),
-        ):
-            for line in process.stdout or ():
-                text = (redacted or self._redacted)(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip())
-                said.append(text)
-                if log and text:
-                    self._progress.detail(text)
-            code = process.wait()
-        if code == -signal.SIGKILL:
-            raise BuildError(
-                "uv was killed.",
-                details="\n".join(said),
-                hint=f"Either the memory was used up, or it was still at work after {LIMIT / 60:.0f} minutes.",
-            )
-        return code, list(said)
-
-
-@contextmanager
-def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Leave no process behind: none after an exception, none after the time is over."""
-
-    def kill() -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    timer = threading.Timer(LIMIT, kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except BaseException:
-        kill()
-        raise
-    finally:
-        timer.cancel()
-
-
-def _with_pyenv(environ: Mapping[str, str]) -> dict[str, str]:
-    """Add pyenv's interpreters behind PATH: its shims answer only for those that are switched on."""
-    root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "~")).expanduser() / ".pyenv")
-    folders = sorted(map(str, root.glob("versions/3.*/bin")))
-    return {**environ, "PATH": os.pathsep.join([environ.get("PATH", os.defpath), *folders])}
+    freeze = ["--quiet", "pip", "freeze", "--python", python]
+    code, lines = uv.run(freeze, lock=lock, log=False, kept=None, redacted=str)
+    if code != 0:
+        details = uv.redacted("\n".join(lines))
+        raise BuildError("What was installed could not be listed.", details=details)
+    said = variables((*wanted.requirements, *wanted.constraints), uv.settings.environ)
+    text = lock_text((with_names(line, said) for line in lines), sources.as_uri())
+    (home / LOCK).write_text(text, encoding="utf-8")
