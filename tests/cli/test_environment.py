@@ -22,7 +22,7 @@ from tests.harness import eventually
 from tests.helpers import build_tree
 from tests.plans import make_file
 from tests.wheelhouse import SlowSource, make_index, make_wheel
-from truss import environment
+from truss import uv_run
 from truss.environment import KEPT_SECONDS, MARKER, Wanted, model_python, prune_environments
 from truss.errors import BuildError
 from truss.state import is_held
@@ -509,7 +509,7 @@ def test_no_end(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(0, wait_and_kill)
 
     monkeypatch.setattr(threading, "Timer", once_it_builds)
-    monkeypatch.setattr(environment, "LIMIT", 60.0)
+    monkeypatch.setattr(uv_run, "LIMIT", 60.0)
 
     with pytest.raises(BuildError) as caught:
         maker.make("slow")
