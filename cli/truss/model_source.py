@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from truss.config_values import CONFIG
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
+from truss.ignore import IGNORE_FILE
 from truss.model_class import check_class, plain_functions
-from truss.package import IGNORE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

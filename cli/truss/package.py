@@ -6,18 +6,15 @@ names and what no release needs. Links that stay inside the package are followed
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-
 from truss.config_values import CONFIG
 from truss.errors import PackageError
+from truss.ignore import IGNORE_FILE, ignore_rules
 from truss.release import FileChangedError
 
 if TYPE_CHECKING:
@@ -26,39 +23,6 @@ if TYPE_CHECKING:
     from truss.config import TrussConfig
     from truss.memory import Memory
     from truss.release import PackageFile
-
-IGNORE_FILE = ".trussignore"
-
-ALWAYS_IGNORED = (
-    ".git/",
-    ".hg/",
-    ".svn/",
-    ".venv/",
-    "__pycache__/",
-    "*.py[co]",
-    ".mypy_cache/",
-    ".pytest_cache/",
-    ".ruff_cache/",
-    ".hypothesis/",
-    ".ipynb_checkpoints/",
-    ".idea/",
-    ".vscode/",
-    ".DS_Store",
-    "Thumbs.db",
-    # What editors put beside a file while it is open or being saved.
-    ".*.sw[a-p]",
-    "*~",
-    ".#*",
-    r"\#*#",
-    "4913",
-    "*___jb_tmp___",
-    "*___jb_old___",
-    ".goutputstream-*",
-)
-"""Written by tools, never by authors. A `.trussignore` can take one back: `!.idea/`."""
-
-_LITTER = re.compile("|".join(fnmatch.translate(one.strip("\\/")) for one in ALWAYS_IGNORED))
-"""Matches each name that one of these may match: asking all of them about each file takes long."""
 
 
 def package_files(
@@ -165,48 +129,12 @@ def _collect(walk: _Walk, config: TrussConfig) -> None:
         walk.folder(folder, required=field in config.model_fields_set)
 
 
-def ignore_rules(root: Path, memory: Memory) -> Callable[[str], bool]:
-    """Return what says of a path in a package, a folder's with a `/` at its end, whether it is ignored.
-
-    Raises:
-        PackageError: `.trussignore` cannot be read.
-    """
-    try:
-        lines = (root / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        lines = []
-    except (OSError, UnicodeDecodeError) as exc:
-        raise PackageError(f"{IGNORE_FILE} cannot be read: {exc}.") from exc
-    for number, line in enumerate(lines, start=1):
-        _check_pattern(number, line)
-    patterns = (*ALWAYS_IGNORED, *lines)
-    every, own = GitIgnoreSpec.from_lines(patterns), GitIgnoreSpec.from_lines(lines)
-    known = memory.ignored(patterns)
-
-    def is_ignored(path: str) -> bool:
-        if path not in known:
-            may_be_litter = any(_LITTER.match(name) for name in path.split("/"))
-            known[path] = (every if may_be_litter else own).match_file(path)
-        return known[path]
-
-    return is_ignored
-
-
 def code_files(files: Iterable[PackageFile], config: TrussConfig) -> Iterator[PackageFile]:
     """Yield the Python files that the model can import."""
     below = (f"{config.model_module_dir}/", f"{config.bundled_packages_dir}/")
     for file in files:
         if (path := str(file.path)).endswith(".py") and path.startswith(below):
             yield file
-
-
-def _check_pattern(number: int, line: str) -> None:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError as exc:
-        raise PackageError(
-            f"{IGNORE_FILE}:{number}: `{line}` is no pattern.", hint="Patterns are those of .gitignore."
-        ) from exc
 
 
 class _Walk:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import EngineError, PackageError
+from truss.ignore import IGNORE_FILE, ignore_rules
 from truss.memory import Memory
-from truss.package import IGNORE_FILE, ignore_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
