@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from truss.errors import BuildError
 from truss.find_links import name_of, needed
 from truss.installs import CONSTRAINTS, LOCK, REQUIREMENTS, install_files, lock_text
-from truss.memory import read_file
+from truss.memory import read_files
 from truss.snapshot import read_verified
 from truss.state import Lock, locked, write_json
 from truss.uv_run import Uv
@@ -120,7 +120,7 @@ def _found(wanted: Wanted, settings: UvSettings) -> tuple[PackageFile, ...]:
     wheels = [wheel.source for wheel in wanted.wheels]
     try:
         paths = needed((*wanted.requirements, *wanted.constraints), wheels, settings.folders, here=True)
-        return tuple(map(read_file, paths))
+        return tuple(read_files(paths))
     except OSError as exc:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 

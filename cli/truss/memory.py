@@ -12,7 +12,7 @@ from truss.release import PackageFile
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 SETTLED_NS = 2_000_000_000
 """A file that was written less than this before it was read is read again: its next write might show nowhere.
@@ -84,7 +84,13 @@ class Memory:
         return self._server
 
 
-def read_file(path: Path) -> PackageFile:
-    """Return what is known of a file that belongs to no package."""
-    size, sha256 = Hashes.of_user().read(path)
-    return PackageFile(PurePosixPath(path.name), path, executable=False, size=size, sha256=sha256)
+def read_files(paths: Iterable[Path]) -> Iterator[PackageFile]:
+    """Yield what is known of files that belong to no package.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    hashes = Hashes.of_user()
+    for path in paths:
+        size, sha256 = hashes.read(path)
+        yield PackageFile(PurePosixPath(path.name), path, executable=False, size=size, sha256=sha256)

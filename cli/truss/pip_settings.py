@@ -11,7 +11,7 @@ from truss.context import Context, Member
 from truss.errors import BuildError
 from truss.find_links import needed
 from truss.indexes import PROXIES, Indexes, read_indexes
-from truss.memory import read_file
+from truss.memory import read_files
 from truss.secrets import shown_as
 from truss.uv_settings import uv_words
 from truss.variables import secrets_in, variables
@@ -243,8 +243,8 @@ def _wheels(context: Iterable[Member], indexes: Indexes) -> Iterator[Member]:
         if not isinstance(member.content, bytes) and member.path.suffix == ".whl"
     ]
     try:
-        for path in needed(_lines(members), wheels, indexes.folders):
-            yield Member(PurePosixPath(path.name), read_file(path))
+        for file in read_files(needed(_lines(members), wheels, indexes.folders)):
+            yield Member(file.path, file)
     except OSError as exc:
         raise BuildError(f"{exc.filename}, a package of yours, cannot be read: {exc.strerror}.") from exc
 
