@@ -178,7 +178,6 @@ class _Walk:
                 self._visit(entry, f"{folder}/{entry.name}".lstrip("/"), above)
 
     def _visit(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
-        _check_name(path)
         link = entry.is_symlink()
         is_folder = Path(entry).is_dir() if link else entry.is_dir()
         if self._ignored(f"{self._prefix}{path}/" if is_folder else f"{self._prefix}{path}"):
@@ -218,14 +217,19 @@ class _Walk:
                 f"{path} is {_kind(found.st_mode)}; a release holds files only.",
                 hint=f"Remove it, or name it in {IGNORE_FILE}.",
             )
-        path = f"{self._prefix}{path}"
-        self.files[path] = self._memory.file(path, source, found, link=link)
+        name = f"{self._prefix}{_utf8(path)}"
+        self.files[name] = self._memory.file(name, source, found, link=link)
 
 
-def _check_name(path: str) -> None:
+def _utf8(path: str) -> str:
+    """Return a path as it is on disk, in UTF-8, whatever encoding the user's locale reads names in.
+
+    Raises:
+        PackageError: It is in none.
+    """
     try:
-        path.encode()
-    except UnicodeEncodeError as exc:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError as exc:
         raise PackageError(f"The name of {os.fsencode(path)!r} is no UTF-8.", hint="Rename it.") from exc
 
 

@@ -333,6 +333,27 @@ def test_name_that_is_no_text(tmp_path: Path) -> None:
     assert refused(package).message == "The name of b'data/caf\\xe9' is no UTF-8."
 
 
+LISTED = """\
+import sys
+from pathlib import Path
+from truss.config import TrussConfig
+from truss.memory import Memory
+from truss.package import package_files
+print(ascii([str(file.path) for file in package_files(Path(sys.argv[1]), TrussConfig(), Memory())]))
+"""
+
+
+def test_locale_without_utf8(tmp_path: Path) -> None:
+    """Names are the same in a release whatever encoding the user's locale has."""
+    package = tree(tmp_path, {"data/caf\xe9": ""})
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", LISTED, str(package)]
+    environ = {**os.environ, **locale}
+    said = subprocess.run(command, env=environ, timeout=30, check=True, capture_output=True, text=True).stdout
+
+    assert r"'data/caf\xe9'" in said
+
+
 UNPRIVILEGED = """\
 import os, sys
 from pathlib import Path
