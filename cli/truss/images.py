@@ -60,6 +60,7 @@ class Image:
         commands: What is run to make it where there is no BuildKit; such an image has no Dockerfile for the other.
         secrets: Of the user, by name: the paths where the commands find them.
         tidy: A last command, which is run without them.
+        written: The commands as the user wrote them, where there are such.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Image:
     commands: tuple[tuple[str, ...], ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
     tidy: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None) -> tuple[Image, ...]:
@@ -103,7 +105,15 @@ def plan_images(plan: ReleasePlan, base_id: str, indexes: Indexes | None = None)
         tag = f"{name}:{context.digest[:TAG_LENGTH]}"
         needs = tuple(one for one in (parent, uv if stage.installs else "") if one not in {base, ""})
         made = Image(stage.kind, stage.purpose, tag, context, stage.installs, parent, needs)
-        images.append(replace(made, commands=stage.commands, secrets=stage.secrets, tidy=stage.tidy))
+        images.append(
+            replace(
+                made,
+                commands=stage.commands,
+                secrets=stage.secrets,
+                tidy=stage.tidy,
+                written=stage.written,
+            )
+        )
         if stage.beside:
             uv = tag
         else:

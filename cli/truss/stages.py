@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -80,6 +80,7 @@ class Stage:
         commands: What it runs, each with the user's settings and secrets mounted.
         secrets: Of the user, by name: the paths where the commands find them.
         tidy: A last command, which is run without them: it removes the empty files that they were mounted upon.
+        written: The commands as the user wrote them, where there are such.
     """
 
     kind: str
@@ -92,6 +93,7 @@ class Stage:
     commands: tuple[tuple[str, ...], ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
     tidy: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def base_image(plan: ReleasePlan) -> str:
@@ -180,7 +182,8 @@ def _commands(plan: ReleasePlan) -> Stage:
     empty = "; ".join(f"[ -s {path} ] || [ {path} -ot {OLDER} ] || rm -f {path}" for path in mapped.values())
     # What root has made in its home, a cache of pip for example, is the model's to write to.
     script = "; ".join(filter(None, (empty, f"chown -R {UID}:{UID} {HOME}")))
-    return _running("commands", "run the build commands", commands, mapped, ("/bin/sh", "-ec", script))
+    made = _running("commands", "run the build commands", commands, mapped, ("/bin/sh", "-ec", script))
+    return replace(made, written=plan.config.build_commands)
 
 
 def _running(

@@ -248,13 +248,35 @@ def test_a_command_that_fails_with_a_secret(commands: Commands, engine: EngineCl
     """Its error shows what it said, without the secret, and nothing is left of it."""
     commands.secrets.set("token", TOKEN)
     before = set(engine.leftovers())
-    image = commands.image(["true", "echo fine; cat /token; echo; exit 3", "echo never"], token="/token")
+    failing = "echo fine; cat /token; exit 3"
+    image = commands.image(["true", failing, "echo never"], token="/token")
 
     error = commands.failure(find, image)
 
-    assert error.message == "Docker could not run the build commands."
+    said = "Docker could not run the build commands"
+    assert error.message == f"{said}: `{failing}` (2 of 3) ended with exit code 3."
     assert error.details == "fine\n****"
     assert set(engine.leftovers()) <= before
+
+
+@BUILDERS
+@pytest.mark.parametrize("command", ["exit 3", """test "a" = 'b' || exit 3""", "false \\\n  || exit 3"])
+def test_a_command_that_fails_silently(commands: Commands, find: Finds, command: str) -> None:
+    """What it was is said, and nothing of what truss puts around it, or of another one."""
+    error = commands.failure(find, commands.image(["echo one", command]))
+
+    assert error.message.startswith("Docker could not run the build commands: `")
+    assert error.message.endswith("exit 3` (2 of 2) ended with exit code 3.")
+    assert error.details == ""
+
+
+@BUILDERS
+def test_a_command_that_needs_what_is_not_there(commands: Commands, find: Finds) -> None:
+    """What many write in Dockerfiles is answered with what works here, which it does."""
+    error = commands.failure(find, commands.image(["python -m pip install ./nothing"]))
+
+    assert "No module named pip" in error.details
+    assert error.hint.startswith("Write `pip install ...`")
 
 
 def test_a_command_that_hangs(

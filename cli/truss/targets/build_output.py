@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError
+from truss.indexes import redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,8 +21,26 @@ SHOWN_LINES = 30
 KILLED = 137
 """Exit code of a process that was ended by SIGKILL, most often for want of memory."""
 
-NOT_FOUND = re.compile(r"No solution found|No matching distribution|Failed to fetch|Retrying \(Retry")
+NOT_FOUND = re.compile(
+    r"No solution found|No matching distribution|Failed to fetch: `?\S+/`?$|Retrying \(Retry"
+)
 """What uv and pip say where a package is in no index that they can ask; nothing but their words tells."""
+
+MISSING = {
+    re.compile(
+        r"No module named pip$"
+    ): "Write `pip install ...`, which installs into the model's environment; "
+    "`python -m pip` needs `pip` in `requirements`.",
+    re.compile(
+        r"^/bin/sh: .*\buv: not found$"
+    ): "Write `pip install ...`: uv is there while truss builds, and for no command.",
+    re.compile(r"Git executable not found|Cannot find command 'git'|\bgit: not found$"): "Add `git` to "
+    "`system_packages`.",
+}
+"""Of what the base image lacks, and builds often want: what is said then, and what helps."""
+
+COMMAND_CHARACTERS = 100
+"""Of a command that failed, at most, in one line with what became of it."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -46,7 +66,9 @@ class Lines:
         return [self._redacted(line)] if (line := COLOUR.sub("", self._open).strip()) else []
 
 
-def failure(image: Image, settings: PipSettings, lines: Iterable[str], code: int | None) -> BuildError:
+def failure(
+    image: Image, settings: PipSettings, lines: Iterable[str], code: int | None, number: int | None = None
+) -> BuildError:
     """Return the error of a build, which shows what the failed step said rather than what the engine says of it.
 
     Args:
@@ -54,16 +76,26 @@ def failure(image: Image, settings: PipSettings, lines: Iterable[str], code: int
         settings: What the build was given.
         lines: The last ones of the failed step.
         code: Exit code of the step, if it came to run.
+        number: Of the command that failed, where it is known.
     """
     said, hints = list(lines), []
+    hints += [hint for sign, hint in MISSING.items() if any(sign.search(line) for line in said)]
     if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
     if settings.unseen and image.kind != "system" and any(NOT_FOUND.search(line) for line in said):
         hints.append(
-            f"The index {', '.join(settings.unseen)} is a folder of this machine, which no build inside Docker sees: "
-            "name its packages in PIP_FIND_LINKS or the URL of a server, or push with `--target local`."
+            f"Not asked was {', '.join(settings.unseen)}: an index that is a folder of this machine, which no build "
+            "inside Docker sees. Name its packages in PIP_FIND_LINKS or the URL of a server, or push with "
+            "`--target local`."
         )
-    return BuildError(could_not(image), details="\n".join(said), hint="\n".join(hints))
+    message = could_not(image)
+    if number is not None and number < len(image.written):
+        command = redactor(settings.secrets)(
+            shorten(image.written[number], COMMAND_CHARACTERS, placeholder=" ...")
+        )
+        of = f" ({number + 1} of {len(image.written)})" if len(image.written) > 1 else ""
+        message = f"{message[:-1]}: `{command}`{of} ended with exit code {code}."
+    return BuildError(message, details="\n".join(said), hint="\n".join(hints))
 
 
 def could_not(image: Image) -> str:

@@ -6,6 +6,7 @@ The engine's API offers them to those alone who speak BuildKit's session protoco
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import re
 import select
@@ -41,7 +42,9 @@ PIECE_BYTES = 65536
 ELSEWHERE = {"BUILDX_BUILDER", "DOCKER_DEFAULT_PLATFORM"}
 """Variables that have the command line build elsewhere, or for another machine than the engine's."""
 
-SAID = re.compile(r"#(\d+) (?:(?P<time>\d+\.\d+) (?P<text>.*)|ERROR: (?P<error>.*))")
+SAID = re.compile(r"#(\d+) (?:(?P<time>\d+\.\d+) (?P<text>.*?)(?:#\1 DONE \d+\.\ds)?|ERROR: (?P<error>.*))")
+"""What a step says; where that does not end with a line, its end stands in the same one."""
+
 CODE = re.compile(r"exit code: (\d+)")
 
 
@@ -133,6 +136,8 @@ class _Output:
             self._failed = self._failed or (match[1], match["error"])
             return ""
         text = match["text"].rstrip()
+        if self._failed is not None and self._failed[0] == match[1]:
+            return ""  # the last lines once more
         if text:
             self._steps[match[1]].append(text)
         return text
@@ -143,7 +148,19 @@ class _Output:
             return failure(image, settings, self._all, None)
         step, error = self._failed
         code = CODE.search(error)
-        return failure(image, settings, self._steps.get(step) or [error], int(code[1]) if code else None)
+        number = _number(image, error)
+        said = self._steps.get(step) or ([error] if number is None else [])
+        return failure(image, settings, said, int(code[1]) if code else None, number)
+
+
+def _number(image: Image, error: str) -> int | None:
+    """Return which of the commands of an image BuildKit's error is of, None where it is of none of the user's."""
+    for number, command in enumerate(image.commands[: len(image.written)]):
+        words = " ".join(command)
+        # In brackets from an old BuildKit, in quotes from a newer one.
+        if f"[{words}]" in error or json.dumps(words, ensure_ascii=False) in error:
+            return number
+    return None
 
 
 class _Sender:

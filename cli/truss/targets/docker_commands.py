@@ -63,8 +63,8 @@ def run_commands(
     with engine_errors(image.purpose):
         mounts = list(_mounts(image, settings, arguments, mine.folder))
         commands = _Commands(client, image, settings, arguments[BUILD_ARG], progress, mine=mine)
-        for command in image.commands:
-            commands.run(command, mounts)
+        for number, command in enumerate(image.commands):
+            commands.run(command, mounts, number)
         if image.tidy:
             commands.run(image.tidy, ())
         commands.tag()
@@ -107,8 +107,13 @@ class _Commands:
         self._changes = [*kept, f"USER {self._config.get('User') or 'root'}"] if is_podman(client) else None
         self._made = image.parent
 
-    def run(self, command: Sequence[str], mounts: Iterable[Mount]) -> None:
+    def run(self, command: Sequence[str], mounts: Iterable[Mount], number: int | None = None) -> None:
         """Run a command and keep what it makes.
+
+        Args:
+            command: Its words.
+            mounts: What it has beside the image.
+            number: Of the user's commands, from 0, where it is one.
 
         Raises:
             BuildError: It failed.
@@ -130,7 +135,7 @@ class _Commands:
         )["Id"]
         said = self._follow(container)
         if (code := self._client.wait(container, timeout=CALL_LIMIT_SECONDS)["StatusCode"]) != 0:
-            raise failure(self._image, self._settings, said, code)
+            raise failure(self._image, self._settings, said, code, number)
         with _patience(self._client):
             made = self._client.commit(container, conf=self._config, changes=self._changes)
             self._made = made["Id"]

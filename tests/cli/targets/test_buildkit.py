@@ -6,6 +6,7 @@ The builds themselves are in `tests/integration/test_docker_builders.py`; here a
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -92,6 +93,45 @@ def test_a_step_that_is_killed(tmp_path: Path, said: str) -> None:
     assert progress.details == ["one", "Using Python 3.11.2 environment at: /opt/model", "Killed"]
 
 
+def test_a_last_line_without_its_end(tmp_path: Path) -> None:
+    """What BuildKit appends to it is none of it."""
+    (tmp_path / "said").write_text(
+        "#5 0.182 fine\n#5 0.190 100 %#5 DONE 0.2s\n#6 0.1 see #5 DONE 0.2s, too\n"
+    )
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; cat {tmp_path}/said >&2")
+    progress = RecordedProgress()
+
+    buildkit.build(image_of(), pip_settings({}), {}, progress, tmp_path)
+
+    assert progress.details == ["fine", "100 %", "see #5 DONE 0.2s, too"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "executor failed running [{}]: exit code: 3",
+        "process {:q} did not complete successfully: exit code: 3",
+    ],
+    ids=["old", "new"],
+)
+def test_the_command_that_failed(tmp_path: Path, error: str) -> None:
+    """It is named as the user wrote it."""
+    written = ("true", 'echo "caf\xe9"; exit 3', "exit 3")
+    commands = tuple(("/bin/sh", "-ec", f"unset A; {one}") for one in written)
+    words = " ".join(commands[1])
+    quoted = words.replace('"', r"\"")
+    shown = error.replace("{}", words).replace("{:q}", f'"{quoted}"')
+    (tmp_path / "said").write_text(f"#5 ERROR: {shown}\n")
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; cat {tmp_path}/said >&2; exit 1")
+    image = replace(image_of(), commands=commands, written=written)
+
+    with pytest.raises(BuildError) as caught:
+        buildkit.build(image, pip_settings({}), {}, RecordedProgress(), tmp_path)
+
+    assert caught.value.message.endswith(': `echo "caf\xe9"; exit 3` (2 of 3) ended with exit code 3.')
+    assert caught.value.details == ""
+
+
 def test_a_command_line_that_fails_by_itself(tmp_path: Path) -> None:
     """Without any step all that it said is shown."""
     buildkit = buildkit_that(tmp_path, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
@@ -150,7 +190,12 @@ def test_ctrl_c_ends_the_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "told"),
-    [("error: No solution found when resolving dependencies", True), ("error: command 'gcc' failed", False)],
+    [
+        ("error: No solution found when resolving dependencies", True),
+        ("error: Failed to fetch: `http://index.test/simple/six/`", True),
+        ("error: Failed to fetch: `http://index.test/six-1.0-py3-none-any.whl`", False),
+        ("error: command 'gcc' failed", False),
+    ],
 )
 def test_an_index_in_a_folder(tmp_path: Path, said: str, *, told: bool) -> None:
     """That no build sees it is told where a package was not found, and not where something else went wrong."""
