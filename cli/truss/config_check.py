@@ -9,7 +9,7 @@ from truss.config import TrussConfig, read_source, understand
 from truss.config_problems import located
 from truss.errors import BuildError, PackageError
 from truss.memory import Memory
-from truss.package import external_folder
+from truss.package import external_folder, no_folder
 from truss.requirement_files import read_requirements
 from truss.requirements import wheel_path
 from truss.yaml_source import dotted
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from truss.errors import Problem
     from truss.yaml_source import Location, YamlSource
 
-NAMING = ("requirements", "requirements_file", "external_package_dirs", "python_version")
+FOLDERS = ("model_module_dir", "bundled_packages_dir", "data_dir")
+
+NAMING = (
+    *("requirements", "requirements_file", "external_package_dirs", "python_version"),
+    *(*FOLDERS, "model_class_filename"),
+)
 """Keys that name files, and what is needed to look into these."""
 
 
@@ -58,11 +63,26 @@ def _of_files(package: Path, source: YamlSource, config: TrussConfig) -> Iterato
     looks: dict[Location, Callable[[], object]] = {
         ("requirements_file",): partial(read_requirements, package, config, Memory()),
     }
+    for key in FOLDERS:
+        if key in config.model_fields_set:
+            looks[key,] = partial(_folder, package, getattr(config, key))
+    if "model_class_filename" in config.model_fields_set and (package / config.model_module_dir).is_dir():
+        looks["model_class_filename",] = partial(_file, package, str(config.model_file))
     for number, name in enumerate(config.external_package_dirs):
         looks["external_package_dirs", number] = partial(external_folder, package, name)
     for location, look in looks.items():
         if (found := _told(source, location, look)) is not None:
             yield found
+
+
+def _folder(package: Path, name: str) -> None:
+    if not (package / name).is_dir():
+        raise no_folder(name)
+
+
+def _file(package: Path, name: str) -> None:
+    if not (package / name).is_file():
+        raise PackageError(f"There is no file {name} in the package.", hint="Add it, or correct its name.")
 
 
 def _told(source: YamlSource, location: Location, look: Callable[[], object]) -> Problem | None:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from truss.release import PackageFile
 
 
+_ENGINE = (
+    "`trt_llm` has an engine built on Truss's own platform alone; here a class in model/model.py is served: "
+    "`truss init NAME` shows one."
+)
+
+
 def package_files(
     package: Path,
     config: TrussConfig,
@@ -85,6 +91,14 @@ def external_folder(root: Path, name: str) -> Path:
     return folder
 
 
+def no_folder(name: str, hint: str = "") -> PackageError:
+    """Return the error of a folder that a package is to have, and has not."""
+    return PackageError(
+        f"There is no folder {name} in the package.",
+        hint=hint or f"Make it, or name another one in {CONFIG}.",
+    )
+
+
 def _external(root: Path, name: str, config: TrussConfig, memory: Memory) -> dict[str, PackageFile]:
     """Return the files of a folder outside the package, as they lie in the release."""
     folder = external_folder(root, name)
@@ -121,7 +135,11 @@ def _collect(walk: _Walk, config: TrussConfig) -> None:
     if config.requirements_file is not None:
         walk.required_file(config.requirements_file)
     custom = config.docker_server is not None  # has no class, so perhaps no folder of it
-    walk.folder(config.model_module_dir, required=not custom or "model_module_dir" in config.model_fields_set)
+    walk.folder(
+        config.model_module_dir,
+        required=not custom or "model_module_dir" in config.model_fields_set,
+        hint=_ENGINE if config.trt_llm is not None else "",
+    )
     for field, folder in (
         ("bundled_packages_dir", config.bundled_packages_dir),
         ("data_dir", config.data_dir),
@@ -159,18 +177,15 @@ class _Walk:
         """Take all that is below the root."""
         self._children("", (str(self._root),))
 
-    def folder(self, name: str, *, required: bool) -> None:
-        """Take all of a folder."""
+    def folder(self, name: str, *, required: bool, hint: str = "") -> None:
+        """Take all of a folder; the hint says what to do where it is required and not there."""
         local = self._root / name
         real = self._inside(name) if os.path.lexists(local) else local
         if real.is_dir():
             if not self._ignored(f"{name}/"):
                 self._children(name, (str(real),))
         elif required or real.exists():
-            raise PackageError(
-                f"There is no folder {name} in the package.",
-                hint=f"Make it, or name another one in {CONFIG}.",
-            )
+            raise no_folder(name, hint)
 
     def _children(self, folder: str, above: tuple[str, ...]) -> None:
         with os.scandir(f"{self._root}/{folder}") as entries:

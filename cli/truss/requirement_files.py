@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 
 PYPROJECT, UV_LOCK = "pyproject.toml", "uv.lock"
 
+OTHERS = {"poetry.lock", "pdm.lock", "pixi.lock", "Pipfile", "Pipfile.lock"}
+"""Files of tools whose dependencies are not read here, by name."""
+
+OTHER_SUFFIXES = {".toml", ".yml", ".yaml", ".json", ".py", ".cfg"}
+"""Of files that are none of pip's."""
+
+MOST_SHOWN = 20
+"""Of the problems of one file, at most."""
+
 _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(.+)")
 
 
@@ -78,6 +87,11 @@ def read_requirements(package: Path, config: TrussConfig, memory: Memory) -> Ask
     if kind == PYPROJECT:
         lines = _of_project(package, name)
         return Asked(lines, files=[name], doubts=[*python_doubts(_project(package, name), config)])
+    if kind in OTHERS or PurePosixPath(kind).suffix in OTHER_SUFFIXES:
+        raise PackageError(
+            f"`requirements_file` names {name}, which is not read here.",
+            hint="Name a pip file, such as requirements.txt, a pyproject.toml or a uv.lock.",
+        )
     asked = Asked()
     _read_pip_file(package, PurePosixPath(name), asked, into=asked.lines)
     return asked
@@ -103,8 +117,7 @@ def _read_pip_file(package: Path, name: PurePosixPath, asked: Asked, into: list[
         elif str(other) not in asked.files:
             constrains = include[1] in {"-c", "--constraint"}
             _read_pip_file(package, other, asked, asked.constraints if constrains else into)
-    if wrong:
-        raise PackageError(f"{path} cannot be used as it is.", details="\n\n".join(wrong))
+    _refuse(path, wrong, "\n\n")
 
 
 def _lacking(package: Path, line: str) -> str | None:
@@ -207,10 +220,16 @@ def _project(package: Path, name: str) -> dict[str, Any]:
 
 
 def _checked(path: Path, lines: list[str]) -> list[str]:
-    wrong = [problem for line in lines if (problem := objection(line)) is not None]
-    if wrong:
-        raise PackageError(f"{path} cannot be used as it is.", details="\n".join(wrong))
+    _refuse(path, [problem for line in lines if (problem := objection(line)) is not None], "\n")
     return lines
+
+
+def _refuse(path: Path, wrong: list[str], between: str) -> None:
+    """Raise what is wrong with a file, if anything is."""
+    if wrong:
+        more = [f"... and {len(wrong) - MOST_SHOWN} more."] if len(wrong) > MOST_SHOWN else []
+        details = between.join([*wrong[:MOST_SHOWN], *more])
+        raise PackageError(f"{path} cannot be used as it is.", details=details)
 
 
 def _toml(package: Path, name: str) -> Mapping[str, Any]:

@@ -28,6 +28,20 @@ def refused(config: str, **files: str) -> PackageError:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("model_module_dir: src", "model_module_dir: There is no folder src in the package."),
+        ("bundled_packages_dir: lib", "bundled_packages_dir: There is no folder lib in the package."),
+        ("data_dir: config.yaml.d", "data_dir: There is no folder config.yaml.d in the package."),
+        ("model_class_filename: x.py", "model_class_filename: There is no file model/x.py in the package."),
+    ],
+)
+def test_folders_that_are_missing(config: str, message: str) -> None:
+    """What the file names and the package lacks is told before a push meets it."""
+    assert message in (refused(config, **{"model/model.py": ""}).details or "")
+
+
 def test_files_that_are_missing(tmp_path: Path) -> None:
     """Each file and folder that is not there is told where it is named, beside what else is wrong."""
     error = refused(

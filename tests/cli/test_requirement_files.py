@@ -239,6 +239,31 @@ def test_login_of_an_index_of_the_project(tmp_path: Path, written: str) -> None:
     assert "s3cret" not in "".join(lines)
 
 
+@pytest.mark.parametrize(
+    "name", ["poetry.lock", "Pipfile", "environment.yml", "conf/pylock.toml", "setup.py"]
+)
+def test_files_of_other_tools(tmp_path: Path, name: str) -> None:
+    """What is no file of pip's is refused as a whole, and not line by line."""
+    build_tree(tmp_path, {name: "[[package]]\nname = 1\n"})
+
+    with pytest.raises(PackageError) as caught:
+        read(tmp_path, name)
+
+    assert caught.value.message == f"`requirements_file` names {name}, which is not read here."
+    assert caught.value.hint == "Name a pip file, such as requirements.txt, a pyproject.toml or a uv.lock."
+
+
+def test_a_file_that_is_all_wrong(tmp_path: Path) -> None:
+    """Its first problems are shown, and how many there are."""
+    build_tree(tmp_path, {"wrong.txt": "= =\n" * 500})
+
+    with pytest.raises(PackageError) as caught:
+        read(tmp_path, "wrong.txt")
+
+    assert "wrong.txt:20:1" in caught.value.details
+    assert caught.value.details.endswith("\n\n... and 480 more.")
+
+
 def test_nothing_is_added_to_a_lock(locked: Path) -> None:
     """An import implies fastapi, but a lock is all there is to be."""
     build_tree(
