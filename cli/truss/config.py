@@ -102,7 +102,10 @@ class TrussConfig(Section):
         examples=[{"hf_access_token": None}],
     )
     data_dir: Inside = Field(
-        default="data", description="Folder of files that the model reads.", examples=["weights"]
+        default="data",
+        description="Folder of files that the model reads. A link in it becomes a copy of what it leads to; an empty "
+        "folder is left out.",
+        examples=["weights"],
     )
     external_data: Annotated[tuple[ExternalData, ...], Field(strict=False)] = Field(
         default=(),

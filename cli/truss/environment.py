@@ -176,11 +176,7 @@ def _install(uv: Uv, home: Path, wanted: Wanted, lock: Lock) -> None:
     arguments += ["-r", REQUIREMENTS, *(("-c", CONSTRAINTS) if wanted.constraints else ())]
     code, lines = uv.run(arguments, lock=lock, cwd=sources)
     if code != 0:
-        raise BuildError(
-            "The requirements could not be installed.",
-            details="\n".join(lines),
-            hint="Correct `requirements` in config.yaml.",
-        )
+        raise BuildError("The requirements could not be installed.", details="\n".join(lines))
     freeze = ["--quiet", "pip", "freeze", "--python", python]
     code, lines = uv.run(freeze, lock=lock, log=False, kept=None, redacted=str)
     if code != 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,8 +24,10 @@ from truss.server_source import server_digest
 from truss_server.protocol import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
+
+    from truss.config import TrussConfig
 
 
 def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
@@ -64,9 +67,21 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
         constraints=tuple(asked.constraints),
         wheels=wheels,
         settings=tuple(asked.files),
-        doubts=tuple(asked.doubts),
+        doubts=(*asked.doubts, *_left_out(package, config)),
     )
     return _with_digest(plan, memory)
+
+
+def _left_out(package: Path, config: TrussConfig) -> Iterator[str]:
+    """Yield that the command of a server names a file that lies beside config.yaml, and so in no release."""
+    command = config.docker_server.start_command or "" if config.docker_server else ""
+    words = set(re.findall(r"[\w.-]+", command))
+    for path in sorted(package.glob("*.py")):
+        if {path.name, path.stem} & words:
+            yield (
+                f"{path.name} lies beside {CONFIG}, and a release has the folders {config.model_module_dir}, "
+                f"{config.bundled_packages_dir} and {config.data_dir} alone: move it into one of them."
+            )
 
 
 def plan_edit(before: ReleasePlan, paths: Collection[str], memory: Memory) -> ReleasePlan | None:

@@ -23,6 +23,10 @@ def read_text(path: Path) -> str:
         raw = _read(path)
     except FileNotFoundError as exc:
         raise _missing(path) from exc
+    except NotADirectoryError as exc:
+        raise PackageError(
+            f"{path.parent} is no folder of a package.", hint=f"Name the folder that holds {path.name}."
+        ) from exc
     except OSError as exc:
         raise PackageError(f"{path} cannot be read: {exc.strerror}.") from exc
     if len(raw) > MAX_BYTES:

@@ -221,3 +221,17 @@ def test_a_server_of_ones_own(tmp_path: Path) -> None:
 
     assert [str(file.path) for file in planned.files] == ["config.yaml", "packages/s.py"]
     assert planned.requirements == ("torch",)
+
+
+@pytest.mark.parametrize("command", ["python main.py", "uvicorn main:app --port 8000"])
+def test_a_server_beside_its_configuration(tmp_path: Path, command: str) -> None:
+    """A file that the command names, and no release has, is told of before the server misses it."""
+    text = f"docker_server: {{start_command: {command!r}, readiness_endpoint: /}}\n"
+    package = write(tmp_path, {"config.yaml": text, "main.py": "", "setup.py": "", "packages/x.py": ""})
+
+    (doubt,) = plan_release(package).doubts
+
+    assert doubt == (
+        "main.py lies beside config.yaml, and a release has the folders model, packages and data alone: "
+        "move it into one of them."
+    )

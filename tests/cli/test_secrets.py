@@ -48,6 +48,9 @@ def test_set_list_remove() -> None:
     )
     assert run_truss("secrets", "set", "other", "--value", "x").code == 0
     assert run_truss("secrets", "list") == Outcome(stdout="hf_token\nother\n")
+    login = run_truss("secrets", "set", "DOCKER_REGISTRY_ours", "--value", "x").stderr
+    assert "which is not used here: `docker login` is" in login
+    run_truss("secrets", "rm", "DOCKER_REGISTRY_ours")
     assert json.loads(run_truss("secrets", "list", "--output", "json").stdout) == ["hf_token", "other"]
     assert SecretStore.of(os.environ).get("hf_token") == "hf_abc"
     assert run_truss("secrets", "rm", "other").stderr == (

@@ -84,6 +84,16 @@ def test_no_regular_file() -> None:
         read_text(PATH)
 
 
+def test_the_file_instead_of_its_folder() -> None:
+    """Who names config.yaml is told to name the folder."""
+    PATH.touch()
+
+    with pytest.raises(PackageError, match=r"config\.yaml is no folder of a package") as caught:
+        read_text(PATH / "config.yaml")
+
+    assert caught.value.hint == "Name the folder that holds config.yaml."
+
+
 def test_a_file_of_unknown_size() -> None:
     """One that says it were empty is read no further than the limit."""
     PATH.symlink_to("/proc/self/maps")

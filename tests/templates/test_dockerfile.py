@@ -32,7 +32,7 @@ RUN --mount=type=secret,id=settings/pip.conf,target=/opt/truss/build/settings/pi
     ["/bin/sh", "-ec", "if [ -e /opt/truss/build/settings/uv.env ]; then . /opt/truss/build/settings/uv.env; export PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf; fi; command -v apt-get >/dev/null || { echo \"system_packages needs an image with apt-get, and python:3.11-slim has none\" >&2; exit 1; }; apt-get update; DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ffmpeg; apt-get clean; rm -rf /var/lib/apt/lists/*"]
 """
 
-UV = r"""# uv, which installs what the images below need: it is in none of them, and the same for all models with this base.
+UV = r"""# uv, which installs what the images below need: it is in none of them, and the same for all models upon this image.
 FROM truss-system:<digest> AS uv-install
 ARG TRUSS_BUILD
 LABEL truss.build=$TRUSS_BUILD
@@ -42,7 +42,7 @@ RUN command -v python3 >/dev/null \
  || { echo "python:3.11-slim has no python3: add python3 and python3-venv to system_packages" >&2; exit 1; }; \
     python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' \
  || { echo "python:3.11-slim has $(python3 -V 2>&1), and models run on 3.9 to 3.14" >&2; exit 1; }; \
-    for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+    for python in python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
       $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
     done; [ $python != false ] \
  || { echo "python:3.11-slim has $(python3 -V 2>&1), and the server needs 3.10 or newer: add python3 and python3-venv to system_packages" >&2; exit 1; }; \
@@ -51,7 +51,7 @@ RUN command -v python3 >/dev/null \
 COPY uv.txt /opt/truss/build/
 COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
-RUN unset PIP_USER PIP_TARGET PIP_PREFIX; for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+RUN unset PIP_USER PIP_TARGET PIP_PREFIX; for python in python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
       $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
     done; [ $python != false ]; $python -m venv /opt/truss/build/venv \
  && PIP_CONFIG_FILE=/opt/truss/build/settings/pip.conf NETRC=/opt/truss/build/settings/netrc \
@@ -79,7 +79,7 @@ COPY settings/ /opt/truss/build/settings/
 COPY wheels/ /opt/truss/build/wheels/
 RUN . /opt/truss/build/settings/uv.env \
  && python3 -m venv --without-pip /opt/model \
- && { for python in python3 python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
+ && { for python in python3 /usr/local/bin/python3 /usr/bin/python3 false; do \
       $python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
     done; [ $python != false ]; } \
  && $python -m venv --without-pip /opt/truss/edge \

@@ -38,9 +38,11 @@ def set_secret(
     deps = Deps.of(ctx)
     check_name(name)
     SecretStore.of(deps.environ).set(name, read_value(name, sys.stdin) if value is None else value)
-    deps.console().print_note(
-        f"{name} is set; deployments whose config.yaml names it have it from their next push."
-    )
+    from truss.config_shapes import LOGIN
+
+    gets = "deployments whose config.yaml names it have it from their next push"
+    login = "the login of a registry, which is not used here: `docker login` is"
+    deps.console().print_note(f"{name} is set; {login if name.startswith(LOGIN) else gets}.")
 
 
 def list_secrets(ctx: typer.Context, *, output: options.Output = "text") -> None:
