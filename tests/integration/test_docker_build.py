@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import serve_folder
 from tests.harness import eventually
@@ -116,7 +117,7 @@ def test_the_models_environment_is_its_authors(
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
         mine = DockerTarget(
             engine.client,
-            {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()},
+            way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address()),
         )
         build(target, tmp_path / "first", docker_model, COUNT)
         release = build(
@@ -150,10 +151,7 @@ def test_settings_with_passwords_stay_out_of_images(
     before = engine.leftovers()
     secret = "s3cret-of-the-index"
     with serve_folder(tmp_path / "index", engine.host_address(), f"me:{secret}") as url:
-        environ = {
-            "PIP_INDEX_URL": f"{url}/simple",
-            "PIP_TRUSTED_HOST": engine.host_address(),
-        }
+        environ = way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address())
         release = build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==1.0",))
 
     assert secret not in engine.histories()
@@ -170,11 +168,11 @@ def test_a_requirement_that_does_not_resolve(
     build(target, tmp_path / "first", docker_model, COUNT)
     before = engine.leftovers()
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
-        environ = {
-            "PIP_INDEX_URL": f"{url}/simple",
-            "PIP_TRUSTED_HOST": engine.host_address(),
-            "PIP_EXTRA_INDEX_URL": "file:///srv/my-index",
-        }
+        environ = way_to_engine(
+            PIP_INDEX_URL=f"{url}/simple",
+            PIP_TRUSTED_HOST=engine.host_address(),
+            PIP_EXTRA_INDEX_URL="file:///srv/my-index",
+        )
         with pytest.raises(BuildError) as caught:
             build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==7.0",))
 
@@ -200,7 +198,7 @@ def test_ctrl_c_while_requirements_are_installed(
             raise KeyboardInterrupt
 
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
-        environ = {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()}
+        environ = way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address())
         package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
         plan = make_plan(package, docker_model, ("slow==1.0",))
         with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
@@ -68,7 +69,7 @@ class System:
         package = build_tree(folder / "package", {"model/model.py": COUNT})
         plan = make_plan(package, model, system_packages=["probe"], base_image={"image": self._base})
         self._image = plan_images(plan, "sha256:1")[0]
-        self.environ = {"PATH": "/usr/bin:/bin", "TRUSS_HOME": str(folder / "state")}
+        self.environ = way_to_engine(TRUSS_HOME=str(folder / "state"))
 
     def build(self, find: Finds, **environ: str) -> bytes:
         """Build the image; return the file of the package in it, as a tar."""
