@@ -6,7 +6,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -309,17 +309,19 @@ def test_what_a_build_uses_counts_as_used(
 ) -> None:
     """From its beginning on: the end of another push may be removing what nobody has used for a week."""
 
-    def last_used(image: str) -> str:
-        found = engine.client.inspect_image(image)  # type: ignore[no-untyped-call]
-        return str(found["Metadata"]["LastTagTime"])
+    def known(image: str) -> dict[str, Any]:
+        found: dict[str, Any] = engine.client.inspect_image(image)  # type: ignore[no-untyped-call]
+        return found
 
     release = build(target, tmp_path / "first", docker_model, COUNT)
     server = engine.image_labels(release.reference)["truss.parent"]
-    before = last_used(server)
+    before = known(server)
     with pytest.raises(BuildError):
         build(target, tmp_path / "second", docker_model, COUNT, build_commands=["false"])
+    after = known(server)
 
-    assert last_used(server) > before
+    assert after["Metadata"]["LastTagTime"] > before["Metadata"]["LastTagTime"]
+    assert (after["Id"], after["RepoTags"]) == (before["Id"], before["RepoTags"])
 
 
 @pytest.mark.e2e

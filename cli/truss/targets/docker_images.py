@@ -7,13 +7,14 @@ import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from truss.errors import EngineError
 from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_owned import owner
+from truss.targets.docker_store import in_containerd, names_again
 from truss.variables import without_secrets
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ class ReleaseImages:
 
     def touch(self, images: tuple[Image, ...]) -> None:
         """Give images their names once more, where they are there: when that was last decides how long they stay."""
+        if in_containerd(self._client):
+            found = {image.tag: self._inspect(image.tag) for image in images}
+            archive = names_again({tag: one for tag, one in found.items() if one})
+            with engine_errors("name images"), suppress(APIError):  # one went meanwhile: it is built anew
+                for _ in self._client.load_image(archive) if archive else ():  # type: ignore[no-untyped-call]
+                    pass  # to its end, when it is done
+            return
         for image in images:
             with engine_errors(f"name {image.tag}"), suppress(NotFound):
                 self._client.tag(image.tag, image.tag.partition(":")[0], image.tag.partition(":")[2])

@@ -104,8 +104,22 @@ def clear_build(client: docker.APIClient, build_id: str) -> bool:
     for found in containers:
         with suppress(NotFound):
             client.remove_container(found, force=True, v=True)
+    begun = _begun_with(client, label)
     client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
+    for image in begun:
+        with suppress(APIError):
+            client.remove_image(image)
     return bool(containers)
+
+
+def _begun_with(client: docker.APIClient, label: str) -> set[str]:
+    """Return the unnamed images that a build has made before it came to its label.
+
+    Containerd's store keeps one of each step of the classic builder, that of the ARG before the LABEL with it; in
+    Docker's own they are parts of the image that is made, and are not found here.
+    """
+    above = {one["ParentId"] for one in client.images(filters={"label": label})} - {""}
+    return above & {one["Id"] for one in client.images(filters={"dangling": True})} if above else set()
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
