@@ -67,7 +67,7 @@ class ImageBuilder:
     ) -> None:
         self._client = client
         self._environ = environ
-        self._slow_steps = cache(lambda: in_containerd(client))
+        self._in_containerd = cache(lambda: in_containerd(client))
         self._buildkit = cache(lambda: None if is_podman(client) else buildkit(with_address(environ)))
 
     def inspect(self, name: str) -> dict[str, Any] | None:
@@ -122,7 +122,7 @@ class ImageBuilder:
         It stores the context and the files in it beside the image. The classic builder does not, but in containerd's
         store packs each step of the Dockerfile, which takes seconds.
         """
-        return image.context.size <= MOST_COPIED_BYTES and self._slow_steps()
+        return image.context.size <= MOST_COPIED_BYTES and self._in_containerd()
 
     def _build_classic(
         self, image: Image, settings: PipSettings, arguments: Mapping[str, str], progress: Progress
@@ -137,6 +137,8 @@ class ImageBuilder:
                 buildargs=dict(arguments),
                 rm=True,
                 forcerm=True,
+                # There a step is an image, which goes after the build: it must not be another build's, too.
+                nocache=self._in_containerd(),
                 decode=True,
                 timeout=SILENCE_LIMIT_SECONDS,
             )

@@ -18,6 +18,7 @@ from truss.errors import EngineError
 from truss.images import BUILD_LABEL
 from truss.state import Lock, is_held, locked, state_folder
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_store import in_containerd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,7 +105,7 @@ def clear_build(client: docker.APIClient, build_id: str) -> bool:
     for found in containers:
         with suppress(NotFound):
             client.remove_container(found, force=True, v=True)
-    begun = _begun_with(client, label)
+    begun = _begun_with(client, label) if in_containerd(client) else ()
     client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
     for image in begun:
         with suppress(APIError):
@@ -115,11 +116,12 @@ def clear_build(client: docker.APIClient, build_id: str) -> bool:
 def _begun_with(client: docker.APIClient, label: str) -> set[str]:
     """Return the unnamed images that a build has made before it came to its label.
 
-    Containerd's store keeps one of each step of the classic builder, that of the ARG before the LABEL with it; in
-    Docker's own they are parts of the image that is made, and are not found here.
+    Containerd's store keeps an image of each step of the classic builder; that of the ARG, which the LABEL after it
+    needs, has the labels of the image below. In Docker's own store they are parts of the image that is made.
     """
-    above = {one["ParentId"] for one in client.images(filters={"label": label})} - {""}
-    return above & {one["Id"] for one in client.images(filters={"dangling": True})} if above else set()
+    made = client.images(all=True, filters={"label": label})
+    unnamed = {one["Id"] for one in client.images(all=True, filters={"dangling": True})}
+    return ({one["ParentId"] for one in made} - {one["Id"] for one in made}) & unnamed
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
