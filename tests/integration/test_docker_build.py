@@ -21,6 +21,7 @@ from tests.plans import make_plan
 from tests.wheelhouse import SlowSource, make_wheel
 from truss.errors import BuildError
 from truss.images import plan_images
+from truss.targets import docker_images
 from truss.targets.buildkit import BuildKit
 from truss.targets.docker import DockerTarget
 from truss.targets.docker_build import ImageBuilder
@@ -305,7 +306,11 @@ def test_builds_at_the_same_time_have_numbers_of_their_own(
 
 
 def test_what_a_build_uses_counts_as_used(
-    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+    target: DockerTarget,
+    engine: EngineCleaner,
+    docker_model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From its beginning on: the end of another push may be removing what nobody has used for a week."""
 
@@ -315,13 +320,15 @@ def test_what_a_build_uses_counts_as_used(
 
     release = build(target, tmp_path / "first", docker_model, COUNT)
     server = engine.image_labels(release.reference)["truss.parent"]
-    before = known(server)
+    before, left = known(server), engine.leftovers()
+    monkeypatch.setattr(docker_images, "RECENT_SECONDS", 0.0)
     with pytest.raises(BuildError):
         build(target, tmp_path / "second", docker_model, COUNT, build_commands=["false"])
     after = known(server)
 
     assert after["Metadata"]["LastTagTime"] > before["Metadata"]["LastTagTime"]
     assert (after["Id"], after["RepoTags"]) == (before["Id"], before["RepoTags"])
+    assert engine.leftovers() == left
 
 
 @pytest.mark.e2e

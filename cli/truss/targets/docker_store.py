@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError
 
 from truss.targets.docker_engine import engine_errors
 
@@ -19,6 +22,9 @@ SNAPSHOTTER = ["driver-type", "io.containerd.snapshotter.v1"]
 NAME = "io.containerd.image.name"
 """Annotation in the index of an archive: what the engine calls an image that it loads."""
 
+AGAIN = "-again"
+"""Ends a name that an image has for a moment."""
+
 
 def in_containerd(client: docker.APIClient) -> bool:
     """Return whether an engine keeps its images in containerd's store."""
@@ -26,28 +32,39 @@ def in_containerd(client: docker.APIClient) -> bool:
         return SNAPSHOTTER in (client.info().get("DriverStatus") or ())
 
 
-def names_again(found: Mapping[str, Mapping[str, Any]]) -> bytes | None:
-    """Return an archive that gives images their names once more when it is loaded; it holds nothing else of them.
+def name_again(client: docker.APIClient, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give images the names that they have once more: when that was last is what the engine says of them.
 
-    To tag an image with a name that it has does nothing in containerd's store. What is loaded is named anew, at the
-    time of that and without being away in between; of which blobs there are none, those of the engine are taken.
+    To tag them does nothing in containerd's store. What is loaded is named anew, and is not away in between. An engine
+    that is older than Docker 28 does not say enough for that.
 
     Args:
-        found: What the engine says of images that it has, by name.
+        client: Of the engine.
+        found: What the engine says of each image, by name.
+    """
+    targets = {name: one["Descriptor"] for name, one in found.items() if one.get("Descriptor")}
+    if not targets:
+        return
+    with engine_errors("name images"), suppress(APIError):  # one went meanwhile: it is looked for again
+        for _ in client.load_image(names_archive(targets)):  # type: ignore[no-untyped-call]
+            pass  # to the end, when it is done
+    for name in targets:
+        with engine_errors(f"name {name}"), suppress(APIError):
+            # What it stood for before, the same, is kept as <none> until it gets yet another name.
+            client.tag(name, name.partition(":")[0], f"{name.partition(':')[2]}{AGAIN}")
+            client.remove_image(name + AGAIN)
 
-    Returns:
-        The archive; None where the engine, older than Docker 28, does not say enough for one.
+
+def names_archive(targets: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Return an archive that holds names of images and nothing of what they are: the engine has that.
+
+    Args:
+        targets: Descriptors of the images, by name.
     """
     manifests = [
-        {
-            **{key: one["Descriptor"][key] for key in ("mediaType", "digest", "size")},
-            "annotations": {NAME: _whole(name)},
-        }
-        for name, one in found.items()
-        if one.get("Descriptor")
+        {**{key: target[key] for key in ("mediaType", "digest", "size")}, "annotations": {NAME: _whole(name)}}
+        for name, target in targets.items()
     ]
-    if not manifests:
-        return None
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, value in (

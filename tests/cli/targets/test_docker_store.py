@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 
-from truss.targets.docker_store import names_again
+from truss.targets.docker_store import names_archive
 
 SERVER = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:1", "size": 12}
 RELEASE = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": "sha256:2", "size": 34}
@@ -14,15 +14,13 @@ RELEASE = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": "sh
 
 def test_an_archive_has_names_and_no_content() -> None:
     """Each name in full, upon what it names already: the layers are the engine's."""
-    archive = names_again(
+    archive = names_archive(
         {
-            "truss-server:a": {"Descriptor": {**SERVER, "annotations": {"config.digest": "sha256:3"}}},
-            "truss/model:b": {"Descriptor": RELEASE},
-            "truss-uv:of-an-older-engine": {},
+            "truss-server:a": {**SERVER, "annotations": {"config.digest": "sha256:3"}},
+            "truss/model:b": RELEASE,
         }
     )
 
-    assert archive is not None
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         files = {info.name: json.loads(tar.extractfile(info).read()) for info in tar}  # type: ignore[union-attr]
     name = "io.containerd.image.name"
@@ -36,8 +34,3 @@ def test_an_archive_has_names_and_no_content() -> None:
             ],
         },
     }
-
-
-def test_an_engine_that_says_too_little() -> None:
-    """Before Docker 28 an engine does not say what a name stands for: there is nothing to load."""
-    assert names_again({"truss-server:a": {"Id": "sha256:1"}}) is None
