@@ -328,7 +328,7 @@ def test_what_a_build_uses_counts_as_used(
 
     assert after["Metadata"]["LastTagTime"] > before["Metadata"]["LastTagTime"]
     assert (after["Id"], after["RepoTags"]) == (before["Id"], before["RepoTags"])
-    assert engine.leftovers() == left
+    assert set(engine.leftovers()) <= set(left)
 
 
 @pytest.mark.e2e

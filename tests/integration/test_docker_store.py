@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,8 @@ from tests.helpers import build_tree
 from tests.integration.docker_models import COUNT, build
 from tests.integration.test_docker_builders import base_id, file_system, need_buildkit, no_buildkit
 from tests.plans import make_plan
-from truss.images import plan_images
+from truss.context import Context
+from truss.images import Image, plan_images
 from truss.targets import docker_build
 from truss.targets.buildkit import BuildKit
 from truss.targets.docker_build import ImageBuilder
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.engine import EngineCleaner
-    from truss.images import Image
     from truss.targets.docker import DockerTarget
 
     Finds = Callable[[Mapping[str, str]], BuildKit | None]
@@ -130,6 +132,20 @@ def test_the_classic_builder_leaves_nothing_without_a_name(
         make(engine, images[kind], no_buildkit)
 
     assert unnamed() <= before
+
+
+def test_what_a_build_stands_upon_stays(engine: EngineCleaner, docker_model: str) -> None:
+    """A base image of the user's that has no name, too, of which build commands make one."""
+    dockerfile = io.BytesIO(f"FROM python:3.11-slim\nLABEL truss.model={docker_model} own=1\n".encode())
+    base = ""
+    for event in engine.client.build(fileobj=dockerfile, rm=True, decode=True):
+        base = event.get("aux", {}).get("ID", base)
+    image = Image("system", "run it", f"truss/{docker_model}:own", Context(()), True, base)
+    made = replace(image, commands=(("/bin/sh", "-ec", "true"),))
+
+    ImageBuilder(engine.client, os.environ, no_buildkit).build(made, RecordedProgress(), {})
+
+    assert engine.client.inspect_image(base)["Id"] == base  # type: ignore[no-untyped-call]
 
 
 def test_sizes_are_those_of_the_files(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:
