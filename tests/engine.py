@@ -20,8 +20,20 @@ MODEL_LABEL = "truss.model"
 PARENT_LABEL = "truss.parent"
 BUILD_LABEL = "truss.build"
 
+WAY = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "PATH")
+"""Variables that lead to the engine, Docker's command line and its plugins."""
+
 OWN = ("truss-packages:", "truss-data:", "truss-user:", "truss-commands:", "truss-environment:")
 """Begin the names of images that a release is made from, and that go with it."""
+
+
+def way_to_engine(**settings: str) -> dict[str, str]:
+    """Return an environment with nothing of the user's but what leads to the engine of the tests.
+
+    Args:
+        settings: More variables, which come before those.
+    """
+    return {**{name: os.environ[name] for name in WAY if name in os.environ}, **settings}
 
 
 class EngineCleaner:

@@ -71,6 +71,11 @@ class Context:
         lines += [f"{folder}/\n" for folder in sorted(self.folders)]
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
+    @property
+    def size(self) -> int:
+        """Bytes of the files."""
+        return sum(member.size for member in self.members)
+
     def tar(self, extra: Iterable[Member] = ()) -> Iterator[bytes]:
         """Yield the context as a tar stream.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
@@ -59,7 +59,7 @@ class Commands:
     def __init__(self, engine: EngineCleaner, target: DockerTarget, model: str, folder: Path) -> None:
         self.progress = RecordedProgress()
         state = folder / 'state, "mine"'
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TRUSS_HOME": str(state)}
+        self.environ = way_to_engine(HOME=str(folder), TRUSS_HOME=str(state))
         self._engine, self._target, self._model, self._folder = engine, target, model, folder
         self.secrets = SecretStore.of(self.environ)
 

@@ -6,10 +6,11 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import serve_folder
 from tests.harness import eventually
@@ -20,6 +21,7 @@ from tests.plans import make_plan
 from tests.wheelhouse import SlowSource, make_wheel
 from truss.errors import BuildError
 from truss.images import plan_images
+from truss.targets import docker_images
 from truss.targets.buildkit import BuildKit
 from truss.targets.docker import DockerTarget
 from truss.targets.docker_build import ImageBuilder
@@ -116,7 +118,7 @@ def test_the_models_environment_is_its_authors(
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
         mine = DockerTarget(
             engine.client,
-            {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()},
+            way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address()),
         )
         build(target, tmp_path / "first", docker_model, COUNT)
         release = build(
@@ -150,10 +152,7 @@ def test_settings_with_passwords_stay_out_of_images(
     before = engine.leftovers()
     secret = "s3cret-of-the-index"
     with serve_folder(tmp_path / "index", engine.host_address(), f"me:{secret}") as url:
-        environ = {
-            "PIP_INDEX_URL": f"{url}/simple",
-            "PIP_TRUSTED_HOST": engine.host_address(),
-        }
+        environ = way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address())
         release = build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==1.0",))
 
     assert secret not in engine.histories()
@@ -170,11 +169,11 @@ def test_a_requirement_that_does_not_resolve(
     build(target, tmp_path / "first", docker_model, COUNT)
     before = engine.leftovers()
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
-        environ = {
-            "PIP_INDEX_URL": f"{url}/simple",
-            "PIP_TRUSTED_HOST": engine.host_address(),
-            "PIP_EXTRA_INDEX_URL": "file:///srv/my-index",
-        }
+        environ = way_to_engine(
+            PIP_INDEX_URL=f"{url}/simple",
+            PIP_TRUSTED_HOST=engine.host_address(),
+            PIP_EXTRA_INDEX_URL="file:///srv/my-index",
+        )
         with pytest.raises(BuildError) as caught:
             build(DockerTarget(engine.client, environ), tmp_path, docker_model, COUNT, ("probe==7.0",))
 
@@ -200,7 +199,7 @@ def test_ctrl_c_while_requirements_are_installed(
             raise KeyboardInterrupt
 
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
-        environ = {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()}
+        environ = way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address())
         package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
         plan = make_plan(package, docker_model, ("slow==1.0",))
         with pytest.raises(KeyboardInterrupt):
@@ -308,21 +307,29 @@ def test_builds_at_the_same_time_have_numbers_of_their_own(
 
 
 def test_what_a_build_uses_counts_as_used(
-    target: DockerTarget, engine: EngineCleaner, docker_model: str, tmp_path: Path
+    target: DockerTarget,
+    engine: EngineCleaner,
+    docker_model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From its beginning on: the end of another push may be removing what nobody has used for a week."""
 
-    def last_used(image: str) -> str:
-        found = engine.client.inspect_image(image)  # type: ignore[no-untyped-call]
-        return str(found["Metadata"]["LastTagTime"])
+    def known(image: str) -> dict[str, Any]:
+        found: dict[str, Any] = engine.client.inspect_image(image)  # type: ignore[no-untyped-call]
+        return found
 
     release = build(target, tmp_path / "first", docker_model, COUNT)
     server = engine.image_labels(release.reference)["truss.parent"]
-    before = last_used(server)
+    before, left = known(server), engine.leftovers()
+    monkeypatch.setattr(docker_images, "RECENT_SECONDS", 0.0)
     with pytest.raises(BuildError):
         build(target, tmp_path / "second", docker_model, COUNT, build_commands=["false"])
+    after = known(server)
 
-    assert last_used(server) > before
+    assert after["Metadata"]["LastTagTime"] > before["Metadata"]["LastTagTime"]
+    assert (after["Id"], after["RepoTags"]) == (before["Id"], before["RepoTags"])
+    assert set(engine.leftovers()) <= set(left)
 
 
 @pytest.mark.e2e

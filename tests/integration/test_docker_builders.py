@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import serve_folder
 from tests.helpers import build_tree
@@ -114,7 +115,7 @@ def test_a_failed_step_shows_its_own_last_lines(
     build(target, tmp_path / "first", docker_model, COUNT)
     (tmp_path / "index/simple").mkdir(parents=True)
     with serve_folder(tmp_path / "index", engine.host_address()) as url:
-        environ = {"PIP_INDEX_URL": f"{url}/simple", "PIP_TRUSTED_HOST": engine.host_address()}
+        environ = way_to_engine(PIP_INDEX_URL=f"{url}/simple", PIP_TRUSTED_HOST=engine.host_address())
         package = build_tree(tmp_path / "package", {"model/model.py": COUNT})
         image = next(
             image

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
@@ -22,6 +23,7 @@ from tests.wheelhouse import make_wheel
 from truss.errors import BuildError
 from truss.plan import plan_release
 from truss.targets.docker import DockerTarget
+from truss.targets.docker_engine import with_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +82,7 @@ class Company:
 
     def build(self, client: docker.APIClient | None = None, **environ: str) -> Release:
         """Build the package; fail the test where the secret is in what is said or kept."""
-        settings = {"HOME": str(self.home), "XDG_CONFIG_DIRS": str(self.home), **environ}
+        settings = way_to_engine(HOME=str(self.home), XDG_CONFIG_DIRS=str(self.home)) | environ
         progress = RecordedProgress()
         target = DockerTarget(client or self.engine.client, settings)
         try:
@@ -188,14 +190,9 @@ def test_a_build_without_a_network(company: Company, tmp_path: Path) -> None:
         },
     )
 
-    with closing(CutOff(version="auto", base_url=connect_address(company.engine))) as client:
+    with closing(CutOff(version="auto", base_url=with_address(os.environ)["DOCKER_HOST"])) as client:
         # Without Docker's command line on PATH it is the client that builds.
         company.build(client, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(house), PATH="/nowhere")
-
-
-def connect_address(engine: EngineCleaner) -> str:
-    """Return where the engine of the tests answers."""
-    return str(engine.client.base_url).replace("http+docker://localhost", "unix:///var/run/docker.sock")
 
 
 def test_files_of_requirements(target: DockerTarget, docker_model: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import way_to_engine
 from tests.fakes import RecordedProgress
 from tests.file_server import make_certificate, serve_folder
 from tests.helpers import build_tree
@@ -75,7 +76,7 @@ class System:
         self.base_id = str(found["Id"])
         self._image = plan_images(plan, self.base_id)[0]
         self.labels: Mapping[str, str] = {}
-        self.environ = {"PATH": "/usr/bin:/bin", "TRUSS_HOME": str(folder / "state")}
+        self.environ = way_to_engine(TRUSS_HOME=str(folder / "state"))
 
     def build(self, find: Finds, **environ: str) -> bytes:
         """Build the image; return the file of the package in it, as a tar."""

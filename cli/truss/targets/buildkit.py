@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from truss.errors import EngineError
-from truss.images import BUILDKIT_DOCKERFILE
+from truss.images import BUILDKIT_DOCKERFILE, DOCKERFILE
 from truss.indexes import redactor
 from truss.targets.build_output import SHOWN_LINES, Lines, failure
 
@@ -91,11 +91,12 @@ class BuildKit:
             EngineError: The build said nothing for too long.
         """
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            files = settings.write(Path(place))
+            files = settings.write(Path(place)) if image.installs else {}
             secrets = [word for name, path in files.items() for word in ("--secret", _field(name, path))]
             # Values come from the environment: those of a command line are for everybody to read.
             named = [word for name in arguments for word in ("--build-arg", name)]
-            command = [self._program, "build", "--progress=plain", "--file", BUILDKIT_DOCKERFILE]
+            file = BUILDKIT_DOCKERFILE if image.installs else DOCKERFILE
+            command = [self._program, "build", "--progress=plain", "--file", file]
             command += ["--tag", image.tag, *named, *secrets, "-"]
             with (
                 subprocess.Popen(
@@ -108,7 +109,7 @@ class BuildKit:
                 ) as process,
                 _ended(process),
             ):
-                sender = _Sender(process, image.context.tar(settings.wheels))
+                sender = _Sender(process, image.context.tar(settings.wheels if image.installs else ()))
                 output = _Output()
                 for line in _lines(process, redactor(settings.secrets)):
                     if text := output.take(line):

@@ -1,4 +1,4 @@
-"""Builds one image after the other, by BuildKit where its mounts are needed; removes what a build leaves behind."""
+"""Builds one image after the other, by BuildKit where that is better at it; removes what a build leaves behind."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from truss.targets.buildkit import SILENCE_LIMIT_SECONDS, BuildKit
 from truss.targets.docker_commands import run_commands
 from truss.targets.docker_engine import engine_errors, explanation, is_podman, with_address
 from truss.targets.docker_owned import clear_build, owner
+from truss.targets.docker_store import in_containerd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 MOST_SECRET_BYTES = 500 * 1024
 """What BuildKit mounts of a file at most; with a larger bundle of certificates the first builder does the work."""
+
+MOST_COPIED_BYTES = 64 * 1024 * 1024
+"""Of files that BuildKit copies, where it is faster at that; with more of them the classic builder is."""
 
 CLEAN_LIMIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -52,7 +56,7 @@ class ImageBuilder:
     Args:
         client: Of the engine.
         environ: The user's environment: settings of pip and of the network.
-        buildkit: Finds BuildKit when something is to be installed.
+        buildkit: Finds BuildKit when it is the better builder of an image.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class ImageBuilder:
         settings = settings.giving(needed_secrets(image.secrets, self._environ))
         given = {BUILD_ARG: build_id, **arguments, **proxies(self._environ)}
         progress.detail(image.purpose)
-        fits = image.installs and settings.largest <= MOST_SECRET_BYTES
+        fits = settings.largest <= MOST_SECRET_BYTES if image.installs else self._copies_by_buildkit(image)
         with owner(self._environ) as mine:
             mine.build.write_text(build_id, encoding="utf-8")
             try:
@@ -111,13 +115,18 @@ class ImageBuilder:
             finally:
                 self._clean(build_id)
 
+    def _copies_by_buildkit(self, image: Image) -> bool:
+        """Return whether BuildKit is the better one to make an image of files that are only copied.
+
+        It stores the context and the files in it beside the image. The classic builder does not, but in containerd's
+        store packs each step of the Dockerfile, which takes seconds.
+        """
+        return image.context.size <= MOST_COPIED_BYTES and in_containerd(self._client)
+
     def _build_classic(
         self, image: Image, settings: PipSettings, arguments: Mapping[str, str], progress: Progress
     ) -> None:
-        """Build an image by the engine's first builder, which every engine has.
-
-        It takes what is only copied too: BuildKit keeps the context and the files in it beside the image.
-        """
+        """Build an image by the engine's first builder, which every engine has."""
         sent = (*settings.members, *settings.wheels) if image.installs else ()
         with engine_errors(image.purpose):
             stream = self._client.build(
@@ -127,6 +136,8 @@ class ImageBuilder:
                 buildargs=dict(arguments),
                 rm=True,
                 forcerm=True,
+                # There a step is an image, which goes after the build: it must not be another build's, too.
+                nocache=in_containerd(self._client),
                 decode=True,
                 timeout=SILENCE_LIMIT_SECONDS,
             )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
+import time
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
@@ -14,6 +17,7 @@ from truss.images import MODEL_LABEL, RELEASE_LABEL
 from truss.stages import LOCK
 from truss.targets.docker_engine import engine_errors
 from truss.targets.docker_owned import owner
+from truss.targets.docker_store import in_containerd, name_again
 from truss.variables import without_secrets
 
 if TYPE_CHECKING:
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 
     from truss.images import Image
     from truss.release import ReleasePlan
+
+FRACTION = re.compile(r"\.\d+")
+"""Of a second: the engine writes more digits than a time has here."""
+
+RECENT_SECONDS = 3600.0
+"""In containerd's store an image that was named since then is not named again, as that takes a tenth of a second."""
 
 
 def releases_of(client: docker.APIClient, model: str) -> list[dict[str, Any]]:
@@ -35,6 +45,18 @@ def names_of(image: Mapping[str, Any]) -> list[str]:
     """Return the names of an image; Podman begins them with the registry that Docker leaves out."""
     found: list[str] = image["RepoTags"] or []
     return [name.removeprefix("docker.io/").removeprefix("library/") for name in found]
+
+
+def last_named(image: Mapping[str, Any]) -> float:
+    """Return when an image got a name last, seconds since the epoch: a build names again what it uses.
+
+    Args:
+        image: What the engine says of it; where it does not say when, that is now.
+    """
+    with suppress(KeyError, ValueError):
+        text = FRACTION.sub("", image["Metadata"]["LastTagTime"])
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return time.time()
 
 
 class ReleaseImages:
@@ -88,6 +110,14 @@ class ReleaseImages:
 
     def touch(self, images: tuple[Image, ...]) -> None:
         """Give images their names once more, where they are there: when that was last decides how long they stay."""
+        if in_containerd(self._client):
+            before = time.time() - RECENT_SECONDS
+            known = {image.tag: self._inspect(image.tag) for image in images}
+            name_again(
+                self._client,
+                {tag: found for tag, found in known.items() if found and last_named(found) < before},
+            )
+            return
         for image in images:
             with engine_errors(f"name {image.tag}"), suppress(NotFound):
                 self._client.tag(image.tag, image.tag.partition(":")[0], image.tag.partition(":")[2])

@@ -16,8 +16,10 @@ from docker.errors import APIError, NotFound
 
 from truss.errors import EngineError
 from truss.images import BUILD_LABEL
+from truss.stages import BUILD_ARG
 from truss.state import Lock, is_held, locked, state_folder
 from truss.targets.docker_engine import engine_errors
+from truss.targets.docker_store import in_containerd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,8 +106,31 @@ def clear_build(client: docker.APIClient, build_id: str) -> bool:
     for found in containers:
         with suppress(NotFound):
             client.remove_container(found, force=True, v=True)
+    begun = _begun_with(client, label) if in_containerd(client) else ()
     client.prune_images({"dangling": True, "label": label})  # type: ignore[no-untyped-call]
+    for image in begun:
+        with suppress(APIError):
+            client.remove_image(image)
     return bool(containers)
+
+
+def _begun_with(client: docker.APIClient, label: str) -> set[str]:
+    """Return the images that a build has made before it came to its label.
+
+    Containerd's store keeps an image of each step of the classic builder; that of the ARG, which the LABEL after it
+    needs, has the labels of the image below. In Docker's own store they are parts of the image that is made.
+    """
+    made = client.images(all=True, filters={"label": label})
+    above = {one["ParentId"] for one in made} - {one["Id"] for one in made}
+    return {one for one in above if one and _is_argument(client, one)}
+
+
+def _is_argument(client: docker.APIClient, image: str) -> bool:
+    """Return whether an image is of our ARG, rather than one that a build stands upon, which may be a user's."""
+    with suppress(NotFound):
+        last, *_ = client.history(image)  # type: ignore[no-untyped-call]
+        return f"ARG {BUILD_ARG}" in last["CreatedBy"]
+    return False
 
 
 def _folder(environ: Mapping[str, str]) -> Path:

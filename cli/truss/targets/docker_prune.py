@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError
 
 from truss.images import PARENT_LABEL, RELEASE_LABEL
 from truss.targets.docker_engine import engine_errors
-from truss.targets.docker_images import names_of, releases_of
+from truss.targets.docker_images import last_named, names_of, releases_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +25,6 @@ KEPT_SECONDS = 7 * 24 * 3600.0
 
 MOST_REMOVED = 20
 """Images that one push removes at most, so that it ends in time; the next one goes on."""
-
-FRACTION = re.compile(r"\.\d+")
-"""Of a second: the engine writes more digits than a time has here."""
 
 OURS = "truss-"
 """Begins the name of each image that releases are made from."""
@@ -79,10 +74,9 @@ def _tags(image: dict[str, Any], beginning: str) -> list[str]:
 
 
 def _last_named(client: docker.APIClient, tag: str) -> float:
-    """Return when an image got its name, seconds since the epoch: a build names again what it uses."""
-    with suppress(APIError, KeyError, ValueError):
-        text = client.inspect_image(tag)["Metadata"]["LastTagTime"]  # type: ignore[no-untyped-call]
-        return datetime.fromisoformat(FRACTION.sub("", text).replace("Z", "+00:00")).timestamp()
+    """Return when an image got a name last, seconds since the epoch."""
+    with suppress(APIError):
+        return last_named(client.inspect_image(tag))  # type: ignore[no-untyped-call]
     return time.time()
 
 

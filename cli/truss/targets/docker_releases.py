@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from docker.errors import NotFound
 
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
@@ -128,5 +131,10 @@ class DockerReleases:
         ]
 
     def _size(self, tag: str) -> int:
-        """Return the bytes of an image, 0 where it is not there: a release does without those it is made from."""
-        return int((self._builder.inspect(tag) or {}).get("Size", 0))
+        """Return the bytes of an image's files, 0 where it is not there: a release does without those it is made from.
+
+        In containerd's store the size of an image is that of its packed layers; the history has what they unpack to.
+        """
+        with engine_errors(f"measure {tag}"), suppress(NotFound):
+            return sum(step["Size"] for step in self._client.history(tag))  # type: ignore[no-untyped-call]
+        return 0

@@ -72,9 +72,8 @@ def test_a_command_line_that_the_engine_refuses(tmp_path: Path) -> None:
 def image_of(*members: Member) -> Image:
     """Return an image to be built."""
     dockerfile = Member(PurePosixPath("Dockerfile"), b"FROM scratch\n")
-    return Image(
-        "environment", "install the requirements", "truss-environment:1", Context((dockerfile, *members))
-    )
+    context = Context((dockerfile, *members))
+    return Image("environment", "install the requirements", "truss-environment:1", context, installs=True)
 
 
 @pytest.mark.parametrize("said", [OLD, NEW])
@@ -158,6 +157,17 @@ def test_neither_settings_nor_proxies_are_arguments(tmp_path: Path) -> None:
     assert (tmp_path / "proxy").read_text() == "http://me:pw@proxy\n"
     assert sources
     assert not any(Path(source).exists() for source in sources)
+
+
+def test_what_is_only_copied_is_given_no_settings(tmp_path: Path) -> None:
+    """The Dockerfile of such an image is the one for every builder."""
+    buildkit = buildkit_that(tmp_path, f'cat >/dev/null; echo "$@" >{tmp_path}/args')
+    settings = pip_settings({"PIP_INDEX_URL": "https://me:s3cret@index.test/simple"})
+
+    buildkit.build(replace(image_of(), installs=False), settings, {}, RecordedProgress(), tmp_path)
+
+    said = (tmp_path / "args").read_text().strip()
+    assert said == "build --progress=plain --file Dockerfile --tag truss-environment:1 -"
 
 
 def test_a_file_that_changed_ends_the_build(tmp_path: Path) -> None:
