@@ -9,7 +9,7 @@ from truss.config import TrussConfig, read_source, understand
 from truss.config_problems import located
 from truss.errors import BuildError, PackageError
 from truss.memory import Memory
-from truss.package import external_folder, no_folder
+from truss.package import FOLDERS, external_folder, no_folder, required_folders
 from truss.requirement_files import read_requirements
 from truss.requirements import wheel_path
 from truss.yaml_source import dotted
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from truss.errors import Problem
     from truss.yaml_source import Location, YamlSource
 
-FOLDERS = ("model_module_dir", "bundled_packages_dir", "data_dir")
-
 NAMING = (
     *("requirements", "requirements_file", "external_package_dirs", "python_version"),
-    *(*FOLDERS, "model_class_filename"),
+    *(*FOLDERS, "model_class_filename", "docker_server", "external_data"),
 )
 """Keys that name files, and what is needed to look into these."""
 
@@ -63,10 +61,10 @@ def _of_files(package: Path, source: YamlSource, config: TrussConfig) -> Iterato
     looks: dict[Location, Callable[[], object]] = {
         ("requirements_file",): partial(read_requirements, package, config, Memory()),
     }
-    for key in FOLDERS:
-        if key in config.model_fields_set:
-            looks[key,] = partial(_folder, package, getattr(config, key))
-    if "model_class_filename" in config.model_fields_set and (package / config.model_module_dir).is_dir():
+    for key in required_folders(config) & config.model_fields_set:
+        looks[key,] = partial(_folder, package, getattr(config, key))
+    named = "model_class_filename" in config.model_fields_set and config.docker_server is None
+    if named and (package / config.model_module_dir).is_dir():
         looks["model_class_filename",] = partial(_file, package, str(config.model_file))
     for number, name in enumerate(config.external_package_dirs):
         looks["external_package_dirs", number] = partial(external_folder, package, name)

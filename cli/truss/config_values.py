@@ -105,6 +105,12 @@ def _printable(name: str) -> str:
     return name
 
 
+def _printable_secret(name: str) -> str:
+    if not name.isprintable():
+        raise shapes.SECRET.error(name)
+    return name
+
+
 def _of_some_kind(value: str) -> str:
     kind = value.partition(":")[0]
     if kind.upper() in {"NONE", "CPU"}:
@@ -206,7 +212,7 @@ Accelerator = Annotated[
     str, AfterValidator(_of_some_kind), shapes.ACCELERATOR, AfterValidator(_as_written_there)
 ]
 SecretName = Annotated[str, shapes.SECRET]
-SecretOrLogin = Annotated[str, shapes.SECRET_OR_LOGIN]
+SecretOrLogin = Annotated[str, AfterValidator(_printable_secret), shapes.SECRET_OR_LOGIN]
 
 EMPTY = "empty"
 """Marks a key for which `""` is no value, as Truss's own files have it: it is as if the key were not there."""

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from truss.errors import EngineError
+from truss.hashes import Hashes
 from truss.release import FileChangedError
 
 if TYPE_CHECKING:
@@ -167,4 +168,5 @@ def _read(file: PackageFile) -> Iterator[bytes]:
     except OSError as exc:
         raise FileChangedError(f"{file.source} cannot be read any more: {exc.strerror}.") from exc
     if seen != file.size or found.hexdigest() != file.sha256:
+        Hashes().forget()
         raise FileChangedError(f"{file.source} changed while it was sent.", hint="Push again.")

@@ -30,7 +30,7 @@ class Memory:
     """
 
     def __init__(self, hashes: Hashes | None = None, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._hashes = hashes or Hashes.of_user()
+        self._hashes = hashes or Hashes()
         self._clock_ns = clock_ns
         self._files: dict[str, tuple[tuple[int, ...], PackageFile]] = {}
         self._imports: dict[str, frozenset[str]] = {}
@@ -90,7 +90,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[PackageFile]:
     Raises:
         OSError: One cannot be read.
     """
-    hashes = Hashes.of_user()
+    hashes = Hashes()
     for path in paths:
         size, sha256 = hashes.read(path)
         yield PackageFile(PurePosixPath(path.name), path, executable=False, size=size, sha256=sha256)

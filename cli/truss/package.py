@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from truss.release import PackageFile
 
 
+FOLDERS = ("model_module_dir", "bundled_packages_dir", "data_dir")
+"""Keys of the folders that a release is made of."""
+
 _ENGINE = (
     "`trt_llm` has an engine built on Truss's own platform alone; here a class in model/model.py is served: "
     "`truss init NAME` shows one."
 )
+"""What to do where there is no model's folder, but an engine to build."""
 
 
 def package_files(
@@ -134,17 +138,22 @@ def _collect(walk: _Walk, config: TrussConfig) -> None:
     walk.required_file(CONFIG)
     if config.requirements_file is not None:
         walk.required_file(config.requirements_file)
-    custom = config.docker_server is not None  # has no class, so perhaps no folder of it
-    walk.folder(
-        config.model_module_dir,
-        required=not custom or "model_module_dir" in config.model_fields_set,
-        hint=_ENGINE if config.trt_llm is not None else "",
-    )
-    for field, folder in (
-        ("bundled_packages_dir", config.bundled_packages_dir),
-        ("data_dir", config.data_dir),
-    ):
-        walk.folder(folder, required=field in config.model_fields_set)
+    required = required_folders(config)
+    for key in FOLDERS:
+        hint = _ENGINE if key == FOLDERS[0] and config.trt_llm is not None else ""
+        walk.folder(getattr(config, key), required=key in required, hint=hint)
+
+
+def required_folders(config: TrussConfig) -> set[str]:
+    """Return the keys of the folders that a package cannot be without: the model's, and those with a name of its own.
+
+    Git keeps no empty folder, and existing packages write the usual names out.
+    """
+    fields = type(config).model_fields
+    required = {key for key in FOLDERS if getattr(config, key) != fields[key].default}
+    if config.docker_server is None:  # else there is no class, so perhaps no folder of it
+        required.add(FOLDERS[0])
+    return required - {"data_dir"} if config.external_data else required
 
 
 def code_files(files: Iterable[PackageFile], config: TrussConfig) -> Iterator[PackageFile]:
@@ -167,11 +176,12 @@ class _Walk:
 
     def required_file(self, name: str) -> None:
         """Take a file that a release cannot be without, ignored or not."""
-        local = self._root / name
+        path = _on_disk(name)
+        local = self._root / path
         if not local.is_file() and not local.is_symlink():
             raise PackageError(f"There is no file {name} in the package.", hint=f"{CONFIG} names it.")
-        self._inside(name)
-        self._file(name, link=local.is_symlink())
+        self._inside(path)
+        self._file(path, link=local.is_symlink())
 
     def everything(self) -> None:
         """Take all that is below the root."""
@@ -179,11 +189,12 @@ class _Walk:
 
     def folder(self, name: str, *, required: bool, hint: str = "") -> None:
         """Take all of a folder; the hint says what to do where it is required and not there."""
-        local = self._root / name
-        real = self._inside(name) if os.path.lexists(local) else local
+        path = _on_disk(name)
+        local = self._root / path
+        real = self._inside(path) if os.path.lexists(local) else local
         if real.is_dir():
             if not self._ignored(f"{name}/"):
-                self._children(name, (str(real),))
+                self._children(path, (str(real),))
         elif required or real.exists():
             raise no_folder(name, hint)
 
@@ -195,7 +206,8 @@ class _Walk:
     def _visit(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
         link = entry.is_symlink()
         is_folder = Path(entry).is_dir() if link else entry.is_dir()
-        if self._ignored(f"{self._prefix}{path}/" if is_folder else f"{self._prefix}{path}"):
+        name = f"{self._prefix}{_utf8(path)}"
+        if self._ignored(f"{name}/" if is_folder else name):
             return
         real = str(self._inside(path)) if link else f"{above[-1]}/{entry.name}"
         if not is_folder:
@@ -246,6 +258,11 @@ def _utf8(path: str) -> str:
         return os.fsencode(path).decode()
     except UnicodeDecodeError as exc:
         raise PackageError(f"The name of {os.fsencode(path)!r} is no UTF-8.", hint="Rename it.") from exc
+
+
+def _on_disk(name: str) -> str:
+    """Return a path as this system's functions take it, whatever encoding the user's locale has names in."""
+    return os.fsdecode(name.encode())
 
 
 def _aim(link: Path) -> str:

@@ -24,10 +24,11 @@ from truss.server_source import server_digest
 from truss_server.protocol import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from truss.config import TrussConfig
+    from truss.release import PackageFile
 
 
 def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
@@ -67,19 +68,20 @@ def plan_release(package: Path, memory: Memory | None = None) -> ReleasePlan:
         constraints=tuple(asked.constraints),
         wheels=wheels,
         settings=tuple(asked.files),
-        doubts=(*asked.doubts, *_left_out(package, config)),
+        doubts=(*asked.doubts, *_left_out(package, config, files)),
     )
     return _with_digest(plan, memory)
 
 
-def _left_out(package: Path, config: TrussConfig) -> Iterator[str]:
+def _left_out(package: Path, config: TrussConfig, files: Iterable[PackageFile]) -> Iterator[str]:
     """Yield that the command of a server names a file that lies beside config.yaml, and so in no release."""
     command = config.docker_server.start_command or "" if config.docker_server else ""
-    words = set(re.findall(r"[\w.-]+", command))
-    for path in sorted(package.glob("*.py")):
-        if {path.name, path.stem} & words:
+    modules = re.findall(r"(?:^|\s)(?:-m\s+(\w+)|(\w+):\w+)", command)  # `-m main`, `main:app`
+    names = {f"{one or other}.py" for one, other in modules} | {*re.findall(r"(?:^|\s)(\w+\.py)\b", command)}
+    for name in sorted(names - {file.path.name for file in files}):
+        if (package / name).is_file():
             yield (
-                f"{path.name} lies beside {CONFIG}, and a release has the folders {config.model_module_dir}, "
+                f"{name} lies beside {CONFIG}, and a release has the folders {config.model_module_dir}, "
                 f"{config.bundled_packages_dir} and {config.data_dir} alone: move it into one of them."
             )
 

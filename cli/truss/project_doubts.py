@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+
+from truss.errors import BuildError
+from truss.index_urls import without_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +42,30 @@ def lock_doubts(lock: Mapping[str, Any], project: Mapping[str, Any]) -> Iterator
             f"uv.lock was made for other dependencies than pyproject.toml has now: {', '.join(differ)}. "
             "What it pins is installed; `uv lock` writes it anew."
         )
+
+
+def project_indexes(project: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and URL of each index of a project's own, where uv can use it.
+
+    Args:
+        project: Its `pyproject.toml`.
+    """
+    for one in project.get("tool", {}).get("uv", {}).get("index", ()):
+        if isinstance(one, dict):
+            name, url = str(one.get("name", "")), str(one.get("url", ""))
+            with suppress(BuildError):  # a bracket in a password
+                without_login(url)
+                yield name, url
+
+
+def login_doubts(project: Mapping[str, Any]) -> Iterator[str]:
+    """Yield that a `pyproject.toml` has a password, with which it goes into the image."""
+    for name, url in project_indexes(project):
+        if without_login(url) != url:
+            yield (
+                f"pyproject.toml has a login in the URL of the index {name or without_login(url)}, and goes into the "
+                "image with it: take it out; uv reads UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD, or a netrc."
+            )
 
 
 def python_doubts(project: Mapping[str, Any], config: TrussConfig) -> Iterator[str]:

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from truss.errors import PackageError
 from truss.excerpt import Mark, describe
 from truss.index_urls import without_login
-from truss.project_doubts import lock_doubts, python_doubts
+from truss.project_doubts import lock_doubts, login_doubts, project_indexes, python_doubts
 from truss.requirements import HASH, OPTION, Line, objection, project, read_lines, wheel_path
 from truss.uv_lock import export_lock
 
@@ -186,7 +186,7 @@ def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> A
     lock = _toml(package, name)
     lines = [*_pages(lock, _toml(package, beside)), *lines]
     table = _project(package, beside)
-    doubts = [*lock_doubts(lock, table), *python_doubts(table, config)]
+    doubts = [*lock_doubts(lock, table), *login_doubts(_toml(package, beside)), *python_doubts(table, config)]
     return Asked(lines, files=[name, beside], locked=True, doubts=doubts)
 
 
@@ -196,18 +196,12 @@ def _pages(lock: Mapping[str, Any], project: Mapping[str, Any]) -> list[str]:
     As indexes they would answer for every other package, too; the user's are those that are asked for these. A comment
     has the name of the index, by which its login is found.
     """
-    indexes = project.get("tool", {}).get("uv", {}).get("index", [])
-    own = {  # a lock has their URLs without passwords
-        without_login(str(one.get("url", ""))).rstrip("/"): f" # index {name}"
-        if (name := one.get("name"))
-        else ""
-        for one in indexes
-        if isinstance(one, dict)
-    }
     found = {
-        f"--find-links {registry}/{canonicalize_name(one['name'])}/{own[registry]}"
+        f"--find-links {registry}/{canonicalize_name(one['name'])}/{f' # index {name}' if name else ''}"
+        for name, url in project_indexes(project)
         for one in lock.get("package", ())
-        if (registry := one.get("source", {}).get("registry", "").rstrip("/")) in own
+        if (registry := one.get("source", {}).get("registry", "").rstrip("/"))
+        == without_login(url).rstrip("/")
         and registry.startswith(("http://", "https://"))
     }
     return sorted(found)

@@ -26,9 +26,7 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
     Raises:
         EngineError: It cannot be made.
     """
-    base = Path(environ.get("XDG_STATE_HOME", ""))
-    default = (base if base.is_absolute() else Path.home() / ".local" / "state") / "truss"
-    folder = Path(environ["TRUSS_HOME"]).absolute() if environ.get("TRUSS_HOME") else default
+    folder = Path(environ["TRUSS_HOME"]).absolute() if environ.get("TRUSS_HOME") else _default(environ)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
@@ -37,6 +35,15 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
             hint="Set TRUSS_HOME to a folder that can be written.",
         ) from exc
     return folder
+
+
+def _default(environ: Mapping[str, str]) -> Path:
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    try:
+        return (base if base.is_absolute() else Path.home() / ".local" / "state") / "truss"
+    except RuntimeError as exc:  # no HOME, and no entry for the user
+        hint = "Set TRUSS_HOME to a folder that can be written."
+        raise EngineError("There is no home for the folder for state.", hint=hint) from exc
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

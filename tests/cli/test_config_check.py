@@ -9,6 +9,7 @@ import pytest
 from tests.helpers import build_tree
 from truss.config_check import check_config
 from truss.errors import PackageError
+from truss.plan import plan_release
 
 HERE = Path()
 
@@ -40,6 +41,27 @@ def refused(config: str, **files: str) -> PackageError:
 def test_folders_that_are_missing(config: str, message: str) -> None:
     """What the file names and the package lacks is told before a push meets it."""
     assert message in (refused(config, **{"model/model.py": ""}).details or "")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "data_dir: data\nbundled_packages_dir: packages",
+        "docker_server: {start_command: a, readiness_endpoint: /}\nmodel_class_filename: gone.py",
+        "data_dir: weights\nexternal_data: [{url: 'https://example.org/x', local_data_path: x}]",
+    ],
+    ids=["usual names", "no class", "downloads"],
+)
+def test_folders_that_need_not_be_there(config: str) -> None:
+    """Git keeps no empty folder, a custom server has no class, and downloads make their folder."""
+    build_tree(
+        HERE, {"config.yaml": config, "model/model.py": "class Model:\n    def predict(self, x): return x\n"}
+    )
+
+    check_config(HERE)
+
+    if "external_data" not in config:
+        plan_release(HERE)
 
 
 def test_files_that_are_missing(tmp_path: Path) -> None:

@@ -339,19 +339,22 @@ from pathlib import Path
 from truss.config import TrussConfig
 from truss.memory import Memory
 from truss.package import package_files
-print(ascii([str(file.path) for file in package_files(Path(sys.argv[1]), TrussConfig(), Memory())]))
+config = TrussConfig(data_dir="donn\\xe9es")
+print(ascii([str(file.path) for file in package_files(Path(sys.argv[1]), config, Memory())]))
 """
 
 
 def test_locale_without_utf8(tmp_path: Path) -> None:
     """Names are the same in a release whatever encoding the user's locale has."""
-    package = tree(tmp_path, {"data/caf\xe9": ""})
+    files = {"donn\xe9es/caf\xe9": "", "donn\xe9es/th\xe9": "", ".trussignore": "th\xe9\n"}
+    package = tree(tmp_path, files)
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", LISTED, str(package)]
     environ = {**os.environ, **locale}
     said = subprocess.run(command, env=environ, timeout=30, check=True, capture_output=True, text=True).stdout
 
-    assert r"'data/caf\xe9'" in said
+    assert r"'donn\xe9es/caf\xe9'" in said
+    assert r"th\xe9" not in said
 
 
 UNPRIVILEGED = """\

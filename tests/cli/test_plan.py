@@ -223,11 +223,11 @@ def test_a_server_of_ones_own(tmp_path: Path) -> None:
     assert planned.requirements == ("torch",)
 
 
-@pytest.mark.parametrize("command", ["python main.py", "uvicorn main:app --port 8000"])
+@pytest.mark.parametrize("command", ["python main.py", "uvicorn main:app --port 8000", "python -m main"])
 def test_a_server_beside_its_configuration(tmp_path: Path, command: str) -> None:
     """A file that the command names, and no release has, is told of before the server misses it."""
     text = f"docker_server: {{start_command: {command!r}, readiness_endpoint: /}}\n"
-    package = write(tmp_path, {"config.yaml": text, "main.py": "", "setup.py": "", "packages/x.py": ""})
+    package = write(tmp_path, {"config.yaml": text, "main.py": "", "python.py": "", "packages/x.py": ""})
 
     (doubt,) = plan_release(package).doubts
 

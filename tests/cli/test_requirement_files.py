@@ -229,7 +229,8 @@ def test_login_of_an_index_of_the_project(tmp_path: Path, written: str) -> None:
         subprocess.run(
             [find_uv(), "lock"], cwd=package, check=True, capture_output=True, timeout=60, env=environ
         )
-        lines = read(package, "uv.lock").lines
+        asked = read(package, "uv.lock")
+        lines = asked.lines
         environ["UV_CACHE_DIR"] = str(tmp_path / "other cache")
         python = model_python(Wanted(tuple(lines), None), tmp_path / "made", RecordedProgress(), environ)
 
@@ -237,6 +238,9 @@ def test_login_of_an_index_of_the_project(tmp_path: Path, written: str) -> None:
     said = subprocess.run([python, "-c", code], check=True, capture_output=True, timeout=30)
     assert said.stdout == b"theirs\n"
     assert "s3cret" not in "".join(lines)
+    assert ["has a login in the URL of the index our-own" in one for one in asked.doubts] == [True] * bool(
+        written
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,11 @@ MISSING = {
     ): "Write `pip install ...`, which installs into the model's environment; "
     "`python -m pip` needs `pip` in `requirements`.",
     re.compile(
-        r"^/bin/sh: .*\buv: not found$"
+        r"sh: .*\buv: (command )?not found$"
     ): "Write `pip install ...`: uv is there while truss builds, and for no command.",
-    re.compile(r"Git executable not found|Cannot find command 'git'|\bgit: not found$"): "Add `git` to "
-    "`system_packages`.",
+    re.compile(
+        r"Git executable not found|Cannot find command 'git'|sh: .*\bgit: (command )?not found$"
+    ): "Add `git` to `system_packages`.",
 }
 """Of what the base image lacks, and builds often want: what is said then, and what helps."""
 
@@ -93,8 +94,10 @@ def failure(
         command = redactor(settings.secrets)(
             shorten(image.written[number], COMMAND_CHARACTERS, placeholder=" ...")
         )
-        of = f" ({number + 1} of {len(image.written)})" if len(image.written) > 1 else ""
-        message = f"{message[:-1]}: `{command}`{of} ended with exit code {code}."
+        several = len(image.written) > 1 and image.written.count(image.written[number]) == 1
+        of = f" ({number + 1} of {len(image.written)})" if several else ""
+        ended = "failed" if code is None else f"ended with exit code {code}"
+        message = f"{message[:-1]}: `{command}`{of} {ended}."
     return BuildError(message, details="\n".join(said), hint="\n".join(hints))
 
 

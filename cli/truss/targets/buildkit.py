@@ -149,17 +149,18 @@ class _Output:
             return failure(image, settings, self._all, None)
         step, error = self._failed
         code = CODE.search(error)
-        number = _number(image, error)
-        said = self._steps.get(step) or ([error] if number is None else [])
+        number = _number(image, error, redactor(settings.secrets))
+        said = self._steps.get(step) or ([error] if number is None or code is None else [])
         return failure(image, settings, said, int(code[1]) if code else None, number)
 
 
-def _number(image: Image, error: str) -> int | None:
+def _number(image: Image, error: str, redacted: Callable[[str], str]) -> int | None:
     """Return which of the commands of an image BuildKit's error is of, None where it is of none of the user's."""
     for number, command in enumerate(image.commands[: len(image.written)]):
-        words = " ".join(command)
-        # In brackets from an old BuildKit, in quotes from a newer one.
-        if f"[{words}]" in error or json.dumps(words, ensure_ascii=False) in error:
+        words = redacted(" ".join(command))
+        # In brackets from an old BuildKit; from a newer one in quotes, and with escapes for what cannot be printed.
+        quoted = {json.dumps(words, ensure_ascii=ascii_only) for ascii_only in (True, False)}
+        if f"[{words}]" in error or any(one in error for one in quoted):
             return number
     return None
 

@@ -127,9 +127,9 @@ def _begun_with(client: docker.APIClient, label: str) -> set[str]:
 
 def _is_argument(client: docker.APIClient, image: str) -> bool:
     """Return whether an image is of our ARG, rather than one that a build stands upon, which may be a user's."""
-    with suppress(NotFound):
-        last, *_ = client.history(image)  # type: ignore[no-untyped-call]
-        return f"ARG {BUILD_ARG}" in last["CreatedBy"]
+    with suppress(APIError):
+        history = client.history(image) or []  # type: ignore[no-untyped-call]
+        return any(f"ARG {BUILD_ARG}" in last["CreatedBy"] for last in history[:1])
     return False
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from truss.build_report import BuiltImage
 from truss.images import RELEASE_LABEL, plan_images
@@ -135,6 +135,7 @@ class DockerReleases:
 
         In containerd's store the size of an image is that of its packed layers; the history has what they unpack to.
         """
-        with engine_errors(f"measure {tag}"), suppress(NotFound):
-            return sum(step["Size"] for step in self._client.history(tag))  # type: ignore[no-untyped-call]
-        return 0
+        history: list[dict[str, Any]] = []
+        with suppress(APIError):  # of a base image whose history is wrong, say: no build fails for that
+            history = self._client.history(tag) or []  # type: ignore[no-untyped-call]
+        return sum(step["Size"] for step in history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import deque
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,8 @@ def name_again(client: docker.APIClient, found: Mapping[str, Mapping[str, Any]])
     if not targets:
         return
     with engine_errors("name images"), suppress(APIError):  # one went meanwhile: it is looked for again
-        for _ in client.load_image(names_archive(targets)):  # type: ignore[no-untyped-call]
-            pass  # to the end, when it is done
+        # To the end, when it is done; an error among the events is of one that went meanwhile, too.
+        deque(client.load_image(names_archive(targets)), maxlen=0)  # type: ignore[no-untyped-call]
     for name in targets:
         with engine_errors(f"name {name}"), suppress(APIError):
             # What it stood for before, the same, is kept as <none> until it gets yet another name.

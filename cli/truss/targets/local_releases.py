@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from truss.errors import BuildError, EngineError, PackageError
+from truss.hashes import Hashes
 from truss.release import Release
 from truss.state import Lock, locked, read_json, write_json
 from truss_server.protocol import MANIFEST, Manifest
@@ -187,6 +188,7 @@ def _copy(file: PackageFile, final: Path) -> None:
             digest.update(chunk)
             copy.write(chunk)
     if digest.hexdigest() != file.sha256:
+        Hashes().forget()
         raise _changed(file)
     final.chmod(0o755 if file.executable else 0o644)
 
