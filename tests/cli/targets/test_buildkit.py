@@ -131,6 +131,40 @@ def test_the_command_that_failed(tmp_path: Path, error: str) -> None:
     assert caught.value.details == ""
 
 
+@pytest.mark.parametrize(
+    ("written", "error", "message", "details"),
+    [
+        (
+            ("true", "make"),
+            "[{}]: cannot allocate memory",
+            "`make` (2 of 2) failed.",
+            "cannot allocate memory",
+        ),
+        (("make", "make"), "[{}]: exit code: 2", "`make` ended with exit code 2.", ""),
+        (("a", "b\xa0c"), 'process "{}": exit code: 2', "`b c` (2 of 2) ended with exit code 2.", ""),
+        (("a", "echo s3cret-word"), "[{}]: exit code: 2", "`echo ****` (2 of 2) ended with exit code 2.", ""),
+    ],
+    ids=["no exit code", "twice", "escaped", "secret"],
+)
+def test_commands_that_are_hard_to_tell(
+    tmp_path: Path, written: tuple[str, ...], error: str, message: str, details: str
+) -> None:
+    """No number is said that may be another's, no code that there is none of, and no secret."""
+    commands = tuple(("/bin/sh", "-ec", f"unset A; {one}") for one in written)
+    words = " ".join(commands[1]).replace("\xa0", r"\u00a0")
+    (tmp_path / "said").write_text(f"#5 ERROR: executor failed running {error.format(words)}\n")
+    buildkit = buildkit_that(tmp_path, f"cat >/dev/null; cat {tmp_path}/said >&2; exit 1")
+    image = replace(image_of(), commands=commands, written=written)
+    settings = replace(pip_settings({}), secrets=frozenset({"s3cret-word"}))
+
+    with pytest.raises(BuildError) as caught:
+        buildkit.build(image, settings, {}, RecordedProgress(), tmp_path)
+
+    assert caught.value.message.endswith(f": {message}")
+    assert details in (caught.value.details or "")
+    assert bool(caught.value.details) == bool(details)
+
+
 def test_a_command_line_that_fails_by_itself(tmp_path: Path) -> None:
     """Without any step all that it said is shown."""
     buildkit = buildkit_that(tmp_path, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
