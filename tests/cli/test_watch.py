@@ -399,9 +399,9 @@ def test_terminal_that_is_gone(watched: Watched) -> None:
     wait_until(lambda: time.monotonic() > begin + 1, 5)
 
     assert time.process_time() - before < 0.5
-    watched.control.drop()
     for one in watched.target.deployments():
         watched.target.stop(one)
+    watched.control.drop()  # afterwards: else the watcher might be back before there was nothing to come back to
     assert wait_until(lambda: watched.error)
 
 
