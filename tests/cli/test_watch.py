@@ -400,8 +400,7 @@ def test_terminal_that_is_gone(watched: Watched) -> None:
 
     assert time.process_time() - before < 0.5
     for one in watched.target.deployments():
-        watched.target.stop(one)
-    watched.control.drop()  # afterwards: else the watcher might be back before there was nothing to come back to
+        watched.target.stop(one)  # which breaks the session off
     assert wait_until(lambda: watched.error)
 
 
