@@ -65,12 +65,6 @@ def make(engine: EngineCleaner, image: Image, find: Finds = BuildKit.find) -> li
     return ["buildkit" if "buildkit" in step["Comment"] else "classic" for step in history]
 
 
-def need_containerd(engine: EngineCleaner) -> None:
-    """Skip the test where the engine has a store of its own."""
-    if not in_containerd(engine.client):
-        pytest.skip("the engine does not keep its images in containerd's store")
-
-
 def test_little_is_copied_by_the_faster_builder(
     engine: EngineCleaner, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,9 +80,9 @@ def test_little_is_copied_by_the_faster_builder(
     assert much[0] == "classic"
 
 
+@pytest.mark.containerd
 def test_both_builders_copy_the_same(engine: EngineCleaner, images: dict[str, Image]) -> None:
     """Files, and all that an image says of how it is run."""
-    need_containerd(engine)
     need_buildkit()
 
     seen = []
@@ -118,11 +112,11 @@ def test_both_builders_copy_the_same(engine: EngineCleaner, images: dict[str, Im
     assert {key: config.get(key) for key in keys} == {key: same_config.get(key) for key in keys}
 
 
+@pytest.mark.containerd
 def test_the_classic_builder_leaves_nothing_without_a_name(
     engine: EngineCleaner, images: dict[str, Image]
 ) -> None:
     """Where each step of it becomes an image, and the first one has the labels of the image below."""
-    need_containerd(engine)
 
     def unnamed() -> set[str]:
         return {one["Id"] for one in engine.client.images(filters={"dangling": True})}
