@@ -12,7 +12,6 @@ from truss.config_problems import explain, located
 from truss.config_rules import broken_rules
 from truss.config_runtime import Runtime
 from truss.config_sections import BaseImage, Build, DockerServer, ExternalData, Resources, Section
-from truss.config_shapes import LOGIN
 from truss.config_values import (
     CONFIG,
     EMPTY,
@@ -29,7 +28,7 @@ from truss.config_values import (
     Variables,
 )
 from truss.errors import PackageError
-from truss.names import slug
+from truss.names import LOGIN, slug
 from truss.yaml_source import dotted, read_yaml
 from truss_server.protocol import DEFAULT_CONCURRENCY, ENVIRONMENT_VARIABLE
 

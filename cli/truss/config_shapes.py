@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from truss.names import IMAGE_NAME, SECRET_NAME
+from truss.names import IMAGE_NAME, LOGIN, SECRET_NAME
 from truss_server.protocol import MANIFEST
 
 if TYPE_CHECKING:
@@ -121,9 +121,6 @@ def never(number: int, words: str) -> Rules:
     return Rules([refused({"anyOf": [plain, quoted]}, words)])
 
 
-LOGIN = "DOCKER_REGISTRY_"
-"""How the name of a secret begins that is the login of a registry on Truss's own platform."""
-
 # What quotes may stand around.
 TRUE = "[Tt][Rr][Uu][Ee]"
 TRUTH = f"{TRUE}|[Ff][Aa][Ll][Ss][Ee]"
@@ -200,7 +197,7 @@ RELATIVE = Shape(
     _LIKE_MODEL,
     spaced=True,
 )
-BESIDE = replace(RELATIVE, advice="Write a path like `../shared`, relative to the package.")
+BESIDE = replace(RELATIVE, advice="Write a path like `../common`, relative to the package.")
 WITHIN = Shape(
     r"(?!(.*/)?\.\.(/|\s*$))(?!(\.?/)*\.?\s*$).*",
     "must lie inside the package, in a place of its own",

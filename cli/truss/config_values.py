@@ -99,16 +99,15 @@ def unquoted(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _printable(name: str) -> str:
-    if not name.isprintable():
-        raise shapes.VARIABLE.error(name)
-    return name
+def _printable(shape: shapes.Shape) -> AfterValidator:
+    """Return what refuses a name with characters that nobody sees: no pattern of JavaScript's knows them all."""
 
+    def check(name: str) -> str:
+        if not name.isprintable():
+            raise shape.error(name)
+        return name
 
-def _printable_secret(name: str) -> str:
-    if not name.isprintable():
-        raise shapes.SECRET.error(name)
-    return name
+    return AfterValidator(check)
 
 
 def _of_some_kind(value: str) -> str:
@@ -200,7 +199,7 @@ PythonFile = Annotated[Inside, shapes.PYTHON_FILE]
 PythonVersion = Annotated[Minor, BeforeValidator(_python_version, json_schema_input_type=_VERSIONS)]
 ModelName = Annotated[str, AfterValidator(_model_name), shapes.MODEL_NAME]
 ClassName = Annotated[str, AfterValidator(_class_name), shapes.CLASS_NAME]
-VariableName = Annotated[str, AfterValidator(_printable), shapes.VARIABLE]
+VariableName = Annotated[str, _printable(shapes.VARIABLE), shapes.VARIABLE]
 VariableValue = Annotated[str, BeforeValidator(_text_of, json_schema_input_type=_SCALAR), shapes.VALUE]
 Variables = Annotated[
     dict[VariableName, VariableValue],
@@ -212,7 +211,7 @@ Accelerator = Annotated[
     str, AfterValidator(_of_some_kind), shapes.ACCELERATOR, AfterValidator(_as_written_there)
 ]
 SecretName = Annotated[str, shapes.SECRET]
-SecretOrLogin = Annotated[str, AfterValidator(_printable_secret), shapes.SECRET_OR_LOGIN]
+SecretOrLogin = Annotated[str, _printable(shapes.SECRET_OR_LOGIN), shapes.SECRET_OR_LOGIN]
 
 EMPTY = "empty"
 """Marks a key for which `""` is no value, as Truss's own files have it: it is as if the key were not there."""

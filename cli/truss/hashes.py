@@ -132,13 +132,9 @@ def _identity(file: BinaryIO) -> Identity:
 
 def _tells_of_writes(path: Path, file: BinaryIO, identity: Identity) -> bool:
     """Return whether what the system says of a file differs after each write to it."""
-    if (
-        os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY
-    ):  # another image of a disk has other files and equal times
-        return False
-    return (
-        identity[-1] % SECOND_NS != 0 and _file_system(path) in TOLD
-    )  # of whole seconds there may be two writes
+    # Another image of a disk has other files with equal times; within whole seconds there may be two writes.
+    fixed = os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY
+    return not fixed and identity[-1] % SECOND_NS != 0 and _file_system(path) in TOLD
 
 
 def _file_system(path: Path) -> str:

@@ -26,6 +26,9 @@ IMAGE_NAME = (
 )
 """What an engine takes as the name of an image, with a tag or without; as regular expressions of editors, too."""
 
+LOGIN = "DOCKER_REGISTRY_"
+"""How the name of a secret begins that is the login of a registry on Truss's own platform."""
+
 SECRET_NAME = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}"  # noqa: S105 - what one is called, no secret
 
 

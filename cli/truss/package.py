@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from truss.memory import Memory
     from truss.release import PackageFile
 
-
 FOLDERS = ("model_module_dir", "bundled_packages_dir", "data_dir")
 """Keys of the folders that a release is made of."""
 

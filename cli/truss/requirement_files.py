@@ -86,7 +86,7 @@ def read_requirements(package: Path, config: TrussConfig, memory: Memory) -> Ask
         return _of_lock(package, name, memory, config)
     if kind == PYPROJECT:
         lines = _of_project(package, name)
-        return Asked(lines, files=[name], doubts=[*python_doubts(_project(package, name), config)])
+        return Asked(lines, files=[name], doubts=_doubts(_toml(package, name), config))
     if kind in OTHERS or PurePosixPath(kind).suffix in OTHER_SUFFIXES:
         raise PackageError(
             f"`requirements_file` names {name}, which is not read here.",
@@ -183,10 +183,9 @@ def _of_lock(package: Path, name: str, memory: Memory, config: TrussConfig) -> A
     exported = memory.lock("\0".join(texts), lambda: export_lock(package, name))
     lines = _checked(package / name, [line.text for line in read_lines(exported)])
     lines = [line for line in lines if not OPTION.match(line)]
-    lock = _toml(package, name)
-    lines = [*_pages(lock, _toml(package, beside)), *lines]
-    table = _project(package, beside)
-    doubts = [*lock_doubts(lock, table), *login_doubts(_toml(package, beside)), *python_doubts(table, config)]
+    lock, project = _toml(package, name), _toml(package, beside)
+    lines = [*_pages(lock, project), *lines]
+    doubts = [*lock_doubts(lock, _table(project)), *_doubts(project, config)]
     return Asked(lines, files=[name, beside], locked=True, doubts=doubts)
 
 
@@ -196,20 +195,27 @@ def _pages(lock: Mapping[str, Any], project: Mapping[str, Any]) -> list[str]:
     As indexes they would answer for every other package, too; the user's are those that are asked for these. A comment
     has the name of the index, by which its login is found.
     """
+    comments: dict[str, list[str]] = {}
+    for name, url in project_indexes(project):  # a lock has their URLs without logins
+        comments.setdefault(without_login(url).rstrip("/"), []).append(f" # index {name}" if name else "")
     found = {
-        f"--find-links {registry}/{canonicalize_name(one['name'])}/{f' # index {name}' if name else ''}"
-        for name, url in project_indexes(project)
+        f"--find-links {registry}/{canonicalize_name(one['name'])}/{comment}"
         for one in lock.get("package", ())
-        if (registry := one.get("source", {}).get("registry", "").rstrip("/"))
-        == without_login(url).rstrip("/")
-        and registry.startswith(("http://", "https://"))
+        if (registry := one.get("source", {}).get("registry", "").rstrip("/")).startswith(
+            ("http://", "https://")
+        )
+        for comment in comments.get(registry, ())
     }
     return sorted(found)
 
 
-def _project(package: Path, name: str) -> dict[str, Any]:
+def _doubts(project: Mapping[str, Any], config: TrussConfig) -> list[str]:
+    return [*login_doubts(project), *python_doubts(_table(project), config)]
+
+
+def _table(project: Mapping[str, Any]) -> dict[str, Any]:
     """Return the [project] table of a `pyproject.toml`, empty where it has none."""
-    table = _toml(package, name).get("project")
+    table = project.get("project")
     return table if isinstance(table, dict) else {}
 
 

@@ -257,6 +257,18 @@ def test_files_of_other_tools(tmp_path: Path, name: str) -> None:
     assert caught.value.hint == "Name a pip file, such as requirements.txt, a pyproject.toml or a uv.lock."
 
 
+def test_a_login_in_a_project(tmp_path: Path) -> None:
+    """The file goes into the image, so a login in it is told of, whether or not there is a lock; it is not shown."""
+    url = "https://me:s3cret@index.test/simple"
+    text = f'[project]\nname = "x"\ndependencies = []\n[[tool.uv.index]]\nurl = "{url}"\n'
+    build_tree(tmp_path, {"pyproject.toml": text})
+
+    (doubt,) = read(tmp_path, "pyproject.toml").doubts
+
+    assert "has a login in the URL of the index https://index.test/simple" in doubt
+    assert "s3cret" not in doubt
+
+
 def test_a_file_that_is_all_wrong(tmp_path: Path) -> None:
     """Its first problems are shown, and how many there are."""
     build_tree(tmp_path, {"wrong.txt": "= =\n" * 500})

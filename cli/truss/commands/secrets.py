@@ -13,6 +13,7 @@ import typer
 from truss import options  # noqa: TC001 Typer reads annotations
 from truss.deps import Deps
 from truss.errors import UsageError
+from truss.names import LOGIN
 from truss.secrets import MOST_BYTES, SecretStore, check_name
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def set_secret(
     deps = Deps.of(ctx)
     check_name(name)
     SecretStore.of(deps.environ).set(name, read_value(name, sys.stdin) if value is None else value)
-    from truss.config_shapes import LOGIN
-
     gets = "deployments whose config.yaml names it have it from their next push"
     login = "the login of a registry, which is not used here: `docker login` is"
     deps.console().print_note(f"{name} is set; {login if name.startswith(LOGIN) else gets}.")

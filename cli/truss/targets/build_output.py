@@ -26,18 +26,21 @@ NOT_FOUND = re.compile(
 )
 """What uv and pip say where a package is in no index that they can ask; nothing but their words tells."""
 
-MISSING = {
-    re.compile(
-        r"No module named pip$"
-    ): "Write `pip install ...`, which installs into the model's environment; "
-    "`python -m pip` needs `pip` in `requirements`.",
-    re.compile(
-        r"sh: .*\buv: (command )?not found$"
-    ): "Write `pip install ...`: uv is there while truss builds, and for no command.",
-    re.compile(
-        r"Git executable not found|Cannot find command 'git'|sh: .*\bgit: (command )?not found$"
-    ): "Add `git` to `system_packages`.",
-}
+MISSING = (
+    (
+        re.compile(r"No module named pip$"),
+        "Write `pip install ...`, which installs into the model's environment; `python -m pip` needs `pip` in "
+        "`requirements`.",
+    ),
+    (
+        re.compile(r"sh: .*\buv: (command )?not found$"),
+        "Write `pip install ...`: uv is there while truss builds, and for no command.",
+    ),
+    (
+        re.compile(r"Git executable not found|Cannot find command 'git'|sh: .*\bgit: (command )?not found$"),
+        "Add `git` to `system_packages`.",
+    ),
+)
 """Of what the base image lacks, and builds often want: what is said then, and what helps."""
 
 COMMAND_CHARACTERS = 100
@@ -80,7 +83,7 @@ def failure(
         number: Of the command that failed, where it is known.
     """
     said, hints = list(lines), []
-    hints += [hint for sign, hint in MISSING.items() if any(sign.search(line) for line in said)]
+    hints += [hint for sign, hint in MISSING if any(sign.search(line) for line in said)]
     if code == KILLED:
         hints.append("The step was killed, most likely for want of memory: give the engine more.")
     if settings.unseen and image.kind != "system" and any(NOT_FOUND.search(line) for line in said):
@@ -91,9 +94,8 @@ def failure(
         )
     message = could_not(image)
     if number is not None and number < len(image.written):
-        command = redactor(settings.secrets)(
-            shorten(image.written[number], COMMAND_CHARACTERS, placeholder=" ...")
-        )
+        hidden = redactor(settings.secrets)(image.written[number])
+        command = shorten(hidden, COMMAND_CHARACTERS, placeholder=" ...")
         several = len(image.written) > 1 and image.written.count(image.written[number]) == 1
         of = f" ({number + 1} of {len(image.written)})" if several else ""
         ended = "failed" if code is None else f"ended with exit code {code}"
