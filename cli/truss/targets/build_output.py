@@ -29,8 +29,7 @@ NOT_FOUND = re.compile(
 MISSING = (
     (
         re.compile(r"No module named pip$"),
-        "Write `pip install ...`, which installs into the model's environment; `python -m pip` needs `pip` in "
-        "`requirements`.",
+        "Write `pip install ...`: `python -m pip` needs `pip` in `requirements`.",
     ),
     (
         re.compile(r"sh: .*\buv: (command )?not found$"),
